@@ -1,0 +1,248 @@
+"""A method is declared once, as a function; the declaration is read from its signature.
+
+The keyword-only parameters of the decorated function are the method's options: their
+annotations (``options.py``) give type, range and help, their defaults the defaults, the docstring
+the summary. Python signature, CLI flags, ``ListMethods``, validation and docs all come from here::
+
+    @declare("grad_cam", title="Grad-CAM", paper="Selvaraju et al. 2017", access=Access.FEATURES)
+    def grad_cam(rewriting: Rewriting, *, relu: Relu = True, layer: Layer = None) -> Maps:
+        '''Last feature map weighted by the mean gradient of the score.'''
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from .errors import InvalidArgument, Violation, nearest
+
+__all__ = ["Access", "Help", "Method", "Option", "Range", "declare", "get_method", "list_methods"]
+
+
+class Access(enum.Enum):
+    """What a method needs from a model."""
+
+    FORWARD = "forward"  # forward passes only: any model, local or remote
+    FEATURES = "features"  # a convolutional feature map, and for most the gradient at it
+    GRADIENT = "gradient"  # a differentiable path from the score to the input
+
+
+@dataclass(frozen=True)
+class Help:
+    """Annotation: what an option means, in one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Annotation: inclusive bounds of a number; ``None`` is unbounded."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a method, as read from the declaring function's signature."""
+
+    name: str
+    type: type[bool] | type[int] | type[float] | type[str]
+    default: bool | int | float | str | None
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False
+
+    def check(self, value: Any) -> Any:
+        """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed."""
+        if value is None and self.optional:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.type is float and number:
+            value = float(value)
+        elif self.type is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not self.type and not (self.type is int and _is_integer(value)):
+            raise ValueError(f"{value!r} is not {_ARTICLES[self.type]}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
+        if self.type in (int, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{value!r} is not finite")
+            if self.minimum is not None and value < self.minimum:
+                raise ValueError(f"{value!r} is below {self.minimum:g}")
+            if self.maximum is not None and value > self.maximum:
+                raise ValueError(f"{value!r} is above {self.maximum:g}")
+        return self.type(value)
+
+    def parse(self, text: str) -> Any:
+        """Read the value from text, as a command line gives it."""
+        if self.optional and text.lower() in ("", "none"):
+            return None
+        if self.type is bool:
+            words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+            if text.lower() not in words:
+                raise ValueError(f"{text!r} is not true or false")
+            return words[text.lower()]
+        try:
+            value = self.type(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not {_ARTICLES[self.type]}") from None
+        return self.check(value)
+
+
+_ARTICLES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
+
+def _is_integer(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A declared method: its description, its options, and the function that carries it out.
+
+    ``run`` is called as ``run(context, **options)``; what the context is depends on who runs the
+    method: a `Rewriting` for methods that are one rewritten graph (``in_graph``), an explainer's
+    run otherwise.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    access: Access
+    returns: tuple[str, ...]
+    options: tuple[Option, ...]
+    in_graph: bool
+    run: Callable[..., Any]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options' defaults by name."""
+        return {option.name: option.default for option in self.options}
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every option's effective value.
+
+        Raises
+        ------
+        InvalidArgument
+            ``UNKNOWN_OPTION`` or ``OPTION_OUT_OF_RANGE``, with every bad option in ``violations``.
+        """
+        known = {option.name: option for option in self.options}
+        values, violations, unknown = self.defaults, [], False
+        for name, value in given.items():
+            if name not in known:
+                unknown = True
+                text = f"{self.name} has no option {name!r}; {nearest(name, known)}"
+                violations.append(Violation(name, text))
+                continue
+            try:
+                values[name] = known[name].check(value)
+            except ValueError as error:
+                violations.append(Violation(name, f"option {name}: {error}"))
+        if violations:
+            raise InvalidArgument(
+                "UNKNOWN_OPTION" if unknown else "OPTION_OUT_OF_RANGE",
+                "; ".join(violation.description for violation in violations),
+                violations=violations,
+                metadata={"method": self.name},
+            )
+        return values
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_METHODS: dict[str, Method] = {}
+
+
+def declare(
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    access: Access,
+    returns: Iterable[str],
+    in_graph: bool = True,
+) -> Callable[[_F], _F]:
+    """Register the decorated function as the method ``name``; a second ``name`` is refused."""
+
+    def register(function: _F) -> _F:
+        if name in _METHODS:
+            raise ValueError(f"method {name!r} is declared twice")
+        _METHODS[name] = Method(
+            name=name,
+            title=title,
+            summary=inspect.cleandoc(function.__doc__ or "")
+            .partition("\n\n")[0]
+            .replace("\n", " "),
+            paper=paper,
+            access=access,
+            returns=tuple(returns),
+            options=_options(function),
+            in_graph=in_graph,
+            run=function,
+        )
+        return function
+
+    return register
+
+
+def get_method(name: str) -> Method:
+    """Return the method called ``name``; raise ``InvalidArgument`` with the nearest names."""
+    if name not in _METHODS:
+        raise InvalidArgument(
+            "UNKNOWN_METHOD",
+            f"there is no method {name!r}; {nearest(name, _METHODS)}",
+            violations=[Violation("method", f"unknown method {name!r}")],
+            metadata={"method": name},
+        )
+    return _METHODS[name]
+
+
+def list_methods() -> tuple[Method, ...]:
+    """Return all declared methods by name."""
+    return tuple(_METHODS[name] for name in sorted(_METHODS))
+
+
+def _options(function: Callable[..., Any]) -> tuple[Option, ...]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    return tuple(
+        _option(parameter.name, hints[parameter.name], parameter.default)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    )
+
+
+def _option(name: str, hint: Any, default: Any) -> Option:
+    base, *extras = (
+        typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+    )
+    optional = False
+    if typing.get_origin(base) in (typing.Union, types.UnionType):
+        optional = True
+        (base,) = [part for part in typing.get_args(base) if part is not type(None)]
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(base) is Literal:
+        choices, base = typing.get_args(base), str
+    help_text = next(extra.text for extra in extras if isinstance(extra, Help))
+    bounds = next((extra for extra in extras if isinstance(extra, Range)), Range())
+    return Option(
+        name=name,
+        type=base,
+        default=default,
+        help=help_text,
+        choices=choices,
+        minimum=bounds.minimum,
+        maximum=bounds.maximum,
+        optional=optional,
+    )

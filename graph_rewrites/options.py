@@ -1,0 +1,58 @@
+"""The options' types and meanings, one per name, shared by all methods.
+
+A method takes an option by annotating a keyword-only parameter with the alias here; an option has
+one meaning everywhere, only its default is the method's own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .method import Help, Range
+
+__all__ = [
+    "BatchSize",
+    "KernelWidth",
+    "Layer",
+    "NSamples",
+    "NSegments",
+    "Reduction",
+    "Relu",
+    "Score",
+    "Seed",
+    "Segmenter",
+]
+
+Score = Annotated[
+    Literal["logit", "probability"],
+    Help("what is explained: the value before the final softmax or sigmoid, or the probability"),
+]
+Reduction = Annotated[
+    Literal["sum", "max_abs", "l2"],
+    Help("how the channels of the attribution become one heatmap"),
+]
+Relu = Annotated[bool, Help("keep only positive evidence, as published; false: the signed map")]
+Layer = Annotated[
+    str | None,
+    Help("name of the tensor taken as feature map; unset: found in the graph"),
+]
+NSamples = Annotated[int, Range(2, 1_000_000), Help("number of perturbed samples")]
+BatchSize = Annotated[
+    int | None,
+    Range(1, 4096),
+    Help("samples per forward pass; unset: chosen from the model's size"),
+]
+Seed = Annotated[int, Range(0, 2**63 - 1), Help("seed of every random choice")]
+Segmenter = Annotated[
+    Literal["auto", "quickshift", "slic", "felzenszwalb", "watershed", "grid"],
+    Help(
+        "how the picture is cut into superpixels; auto: quickshift, slic above 512x512, "
+        "a grid when there would be under 8"
+    ),
+]
+NSegments = Annotated[
+    int, Range(2, 10_000), Help("cells or segments wanted from the grid, slic and watershed")
+]
+KernelWidth = Annotated[
+    float, Range(1e-6, 1e6), Help("width of LIME's sample kernel in cosine distance")
+]
