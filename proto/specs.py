@@ -1,0 +1,96 @@
+"""Between a MethodSpec and what Python callers write: a method's name and keyword options.
+
+The messages' descriptors are the only list of methods and options here, so a method added to
+methods.proto needs no line of this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
+from onnxplain.proto.codec import CodecError, choice_from_enum, enum_from_choice
+from onnxplain.proto.methods_pb2 import MethodSpec
+
+__all__ = ["options_from_spec", "spec_from_options"]
+
+
+def spec_from_options(method: str, options: Mapping[str, Any]) -> MethodSpec:
+    """Return the message of a method by its name and options; options that are None stay unset.
+
+    Raises
+    ------
+    CodecError
+        ``UNKNOWN_METHOD``, ``UNKNOWN_OPTION`` or ``OPTION_OUT_OF_RANGE``, all options at once.
+    """
+    methods = MethodSpec.DESCRIPTOR.fields_by_name
+    if method not in methods:
+        text = f"there is no method {method!r}; {_nearest(method, methods)}"
+        raise CodecError("UNKNOWN_METHOD", [("method", text)])
+    spec = MethodSpec()
+    message = getattr(spec, method)
+    message.SetInParent()
+    fields = message.DESCRIPTOR.fields_by_name
+    reason, violations = "OPTION_OUT_OF_RANGE", []
+    for name, value in options.items():
+        if name not in fields:
+            reason = "UNKNOWN_OPTION"
+            text = f"{method} has no option {name!r}; {_nearest(name, fields)}"
+            violations.append((f"method.{method}", text))
+        elif value is not None:
+            try:
+                setattr(message, name, _field_value(fields[name], value))
+            except (TypeError, ValueError) as error:
+                violations.append((f"method.{method}.{name}", f"option {name}: {error}"))
+    if violations:
+        raise CodecError(reason, violations)
+    return spec
+
+
+def options_from_spec(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
+    """Return the method's name and the options that are set.
+
+    Raises
+    ------
+    CodecError
+        ``UNKNOWN_METHOD`` when none is set, ``OPTION_OUT_OF_RANGE`` for unknown enum values.
+    """
+    method = spec.WhichOneof("method")
+    if method is None:
+        known = ", ".join(sorted(spec.DESCRIPTOR.fields_by_name))
+        text = f"no method this server knows is set in MethodSpec; set one of {known}"
+        raise CodecError("UNKNOWN_METHOD", [("method", text)])
+    options: dict[str, Any] = {}
+    violations = []
+    for field, value in getattr(spec, method).ListFields():
+        try:
+            if field.enum_type:
+                value = choice_from_enum(field.enum_type, value)
+        except ValueError as error:
+            text = f"option {field.name}: {error}"
+            violations.append((f"method.{method}.{field.name}", text))
+        if value is not None:
+            options[field.name] = value
+    if violations:
+        raise CodecError("OPTION_OUT_OF_RANGE", violations)
+    return method, options
+
+
+def _field_value(field: FieldDescriptor, value: Any) -> Any:
+    if field.enum_type:
+        return enum_from_choice(field.enum_type, value)
+    integer = field.cpp_type in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+    if integer and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL and not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{value!r} is not true or false")
+    return value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
