@@ -13,7 +13,13 @@ from .errors import (
     Unavailable,
     Violation,
 )
-from .method import Access, Method, Option, get_method, list_methods
+from .anatomy import Anatomy, read_anatomy
+from .canonise import canonise
+from .features import find_features
+from .loading import ModelSource, read_model
+from .method import Access, Method, Option, declare, get_method, list_methods
+from .rewriting import Maps, rewrite, rewrite_canonical
+from . import methods  # declares them
 
 __all__ = [
     "Access",

@@ -1,0 +1,98 @@
+"""Emitting nodes: ``op.Relu(x)``, constants from arrays, shapes where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript import GraphBuilder
+
+__all__ = ["Builder", "attribute", "constant_array", "dims", "rank"]
+
+
+class Builder:
+    """Appends nodes to a graph; ``op.NAME(...)`` is the ONNX operator of that name.
+
+    Python numbers and lists among the operands become constants of the type the operator wants;
+    arrays go through `constant`. Arithmetic on weights is emitted as nodes, not done here: it then
+    holds in the precision the graph is run in, and onnxruntime folds it at load time. Only data
+    movement (flips, transposes) is done in NumPy.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        for name, value in list(graph.initializers.items()):
+            if name.startswith("const_"):  # the names GraphBuilder gives to its own constants
+                value.name = f"model/{name}"
+        self._op = GraphBuilder(graph).op
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if not op_type[0].isupper():
+            raise AttributeError(op_type)
+        emit: Callable[..., Any] = getattr(self._op, op_type)
+        return emit
+
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """Return an initialiser holding ``array``; equal arrays share one."""
+        array = np.ascontiguousarray(array)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"onnxplain/constant_{len(self.graph.initializers)}"
+            self._constants[key] = self._op.initializer(ir.tensor(array, name=name), name)
+        return self._constants[key]
+
+    def shape(self, value: ir.Value) -> ir.Value | list[int]:
+        """Return the shape of ``value``: a list where it is static, else the output of Shape."""
+        sizes = dims(value)
+        return self.Shape(value) if None in sizes else [int(size) for size in sizes if size]
+
+    def reshape_like(self, x: ir.Value, like: ir.Value) -> ir.Value:
+        """Return ``x`` in the shape of ``like``."""
+        sizes = dims(like)
+        if like.shape is not None and sizes.count(None) <= 1 and 0 not in sizes:
+            return self.Reshape(x, [-1 if size is None else size for size in sizes])
+        return self.Reshape(x, self.Shape(like))
+
+    def expand_like(self, x: ir.Value, like: ir.Value) -> ir.Value:
+        """Return ``x`` broadcast to the shape of ``like``, whose batch axis it already has."""
+        sizes = dims(like)
+        if like.shape is not None and None not in sizes[1:]:
+            return self.Expand(x, [sizes[0] or 1, *sizes[1:]])
+        return self.Expand(x, self.Shape(like))
+
+
+def dims(value: ir.Value) -> tuple[int | None, ...]:
+    """Return the sizes of ``value``, ``None`` where one is dynamic; () where the rank is unknown."""
+    if value.shape is None:
+        return ()
+    return tuple(size if isinstance(size, int) else None for size in value.shape)
+
+
+def rank(value: ir.Value) -> int | None:
+    """Return the number of axes of ``value``, ``None`` where it is unknown."""
+    return None if value.shape is None else len(value.shape)
+
+
+def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    """Return the value of a node's attribute, or ``default`` where it is absent."""
+    found = node.attributes.get(name)
+    if found is None:
+        return default
+    return list(found.value) if isinstance(found.value, tuple | list) else found.value
+
+
+def constant_array(value: ir.Value | None) -> np.ndarray | None:
+    """Return the array of a value that depends on no input, else ``None``."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return np.asarray(value.const_value.numpy())
+
+
+def constant_ints(node: ir.Node, index: int) -> list[int] | None:
+    """Return the integers at a node's input ``index``, ``None`` where absent or not constant."""
+    value: Sequence[ir.Value | None] = node.inputs
+    array = constant_array(value[index]) if index < len(value) else None
+    return None if array is None else [int(item) for item in array.reshape(-1)]

@@ -1,0 +1,97 @@
+"""Bringing any ONNX file into one form, so that the rules stay few; the outputs stay the same.
+
+Local functions are inlined, opsets below 21 raised to 21 (newer ones kept), everything that depends
+on no input is folded, Identity and Dropout disappear, shapes are inferred.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx.inliner
+import onnx.version_converter
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import fold_constants
+
+from .builder import attribute
+from .errors import FailedPrecondition
+
+__all__ = ["OPSET", "canonise"]
+
+OPSET = 21
+_FOLD_LIMIT = 1 << 27  # elements; a weight of VGG's first linear layer has 1.03e8
+
+
+def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model in canonical form.
+
+    Parameters
+    ----------
+    model
+        A model with all its weights, as `read_model` returns it; it is not changed.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Without functions, with opset 21 or newer, inferred shapes, named nodes.
+
+    Raises
+    ------
+    FailedPrecondition
+        ``NOT_CONVERTIBLE`` when the file cannot be brought to opset 21.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model)
+    try:
+        if proto.functions:
+            proto = onnx.inliner.inline_local_functions(proto)
+        if _opset(proto) < OPSET:
+            proto = onnx.version_converter.convert_version(proto, OPSET)
+        canonical = ir.from_proto(proto)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise FailedPrecondition(
+            "NOT_CONVERTIBLE",
+            f"the model cannot be brought from opset {_opset(model)} to opset {OPSET}; check it "
+            "with onnx.checker, or export it again with opset 18 or newer. Methods that need "
+            "forward passes only, such as lime, still work",
+        ) from error
+    canonical.ir_version = max(canonical.ir_version, 10)
+    passes.RemoveInitializersFromInputsPass()(canonical)
+    _lift_constants(canonical)
+    passes.ShapeInferencePass()(canonical)
+    fold_constants(
+        canonical,
+        onnx_shape_inference=True,
+        input_size_limit=_FOLD_LIMIT,
+        output_size_limit=_FOLD_LIMIT,
+    )
+    _lift_constants(canonical)
+    _remove_dropout(canonical.graph)
+    passes.IdentityEliminationPass()(canonical)
+    passes.RemoveUnusedNodesPass()(canonical)
+    passes.NameFixPass()(canonical)
+    passes.ShapeInferencePass()(canonical)
+    return ir.to_proto(canonical)
+
+
+def _opset(proto: onnx.ModelProto) -> int:
+    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
+
+
+def _lift_constants(model: ir.Model) -> None:
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+
+
+def _remove_dropout(graph: ir.Graph) -> None:
+    """Replace Dropout at inference by its input; its mask output, when used, keeps it."""
+    for node in graph:
+        if node.op_type != "Dropout" or node.domain != "" or attribute(node, "training_mode"):
+            continue
+        training = node.inputs[2] if len(node.inputs) > 2 else None
+        mask_used = len(node.outputs) > 1 and node.outputs[1].uses()
+        if training is not None or mask_used or node.outputs[0].is_graph_output():
+            continue
+        source = node.inputs[0]
+        if source is not None:
+            node.outputs[0].replace_all_uses_with(source)
+            graph.remove(node, safe=True)

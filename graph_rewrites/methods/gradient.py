@@ -1,0 +1,25 @@
+"""The signed gradient of the score."""
+
+from __future__ import annotations
+
+from .. import rules
+from ..method import Access, declare
+from ..options import Reduction, Score
+from ..rewriting import Maps, Rewriting
+
+__all__ = ["gradient"]
+
+
+@declare(
+    "gradient",
+    title="Gradient",
+    paper="Simonyan et al. 2014",
+    access=Access.GRADIENT,
+    returns=("attribution", "heatmap"),
+)
+def gradient(
+    rewriting: Rewriting, *, score: Score = "logit", reduction: Reduction = "max_abs"
+) -> Maps:
+    """Signed gradient of the score: R = df_c/dx."""
+    dx = rewriting.backward(rules.gradient, rewriting.anatomy.image, score)
+    return Maps(attribution=dx, heatmap=rewriting.reduce_channels(dx, reduction))

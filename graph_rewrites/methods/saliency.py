@@ -1,0 +1,26 @@
+"""Saliency: the size of the gradient of the score."""
+
+from __future__ import annotations
+
+from .. import rules
+from ..method import Access, declare
+from ..options import Reduction, Score
+from ..rewriting import Maps, Rewriting
+
+__all__ = ["saliency"]
+
+
+@declare(
+    "saliency",
+    title="Saliency",
+    paper="Simonyan et al. 2014",
+    access=Access.GRADIENT,
+    returns=("attribution", "heatmap"),
+)
+def saliency(
+    rewriting: Rewriting, *, score: Score = "logit", reduction: Reduction = "max_abs"
+) -> Maps:
+    """How strongly the score reacts to each pixel, exact: R = |df_c/dx|."""
+    dx = rewriting.backward(rules.gradient, rewriting.anatomy.image, score)
+    attribution = rewriting.op.Abs(dx)
+    return Maps(attribution=attribution, heatmap=rewriting.reduce_channels(attribution, reduction))

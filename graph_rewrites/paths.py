@@ -1,0 +1,40 @@
+"""Which nodes lie between two places of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import onnx_ir as ir
+
+__all__ = ["is_float", "nodes_between"]
+
+
+def nodes_between(
+    sources: Iterable[ir.Value],
+    sinks: Iterable[ir.Value],
+    is_constant: Callable[[ir.Node], bool],
+) -> list[ir.Node]:
+    """Return, in order, the nodes on a floating-point path from ``sources`` to ``sinks``.
+
+    Nodes for which ``is_constant`` holds (shape arithmetic, comparisons) end a path.
+    """
+    sinks = set(sinks)
+    graph = next(iter(sinks)).graph
+    if graph is None:
+        raise ValueError("the values belong to no graph")
+    active, forward = set(sources), []
+    for node in graph:
+        if not is_constant(node) and any(value in active for value in node.inputs):
+            forward.append(node)
+            active.update(output for output in node.outputs if is_float(output))
+    needed, nodes = sinks, []
+    for node in reversed(forward):
+        if any(output in needed for output in node.outputs):
+            nodes.append(node)
+            needed.update(value for value in node.inputs if value is not None and value in active)
+    return nodes[::-1]
+
+
+def is_float(value: ir.Value) -> bool:
+    """Return whether the value holds floating-point numbers, or might."""
+    return value.dtype is None or value.dtype.is_floating_point()

@@ -1,0 +1,279 @@
+"""``rewrite``: a model goes in, the same model with explanation outputs comes out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from .anatomy import Anatomy, read_anatomy
+from .builder import Builder, dims
+from .canonise import canonise
+from .engine import RuleTable, backward
+from .errors import InvalidArgument, Violation
+from .features import Features, find_features
+from .loading import PROVENANCE_KEY, ModelSource, read_model
+from .method import Method, get_method
+
+__all__ = ["Maps", "Rewriting", "TargetKind", "rewrite", "rewrite_canonical"]
+
+TargetKind = Literal["index", "weights"]
+_ZERO_ONE = np.array([0, 1], np.float32)
+_TRACE = re.compile(r"(^|[\s\"'=])(/|[A-Za-z]:\\)\w+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """What a method adds to the graph.
+
+    ``attribution`` has the image's shape, ``heatmap`` is ``[N, H, W]``, ``native_heatmap``
+    ``[N, h, w]`` before upsampling, ``residual`` ``[N]``.
+    """
+
+    attribution: ir.Value | None = None
+    heatmap: ir.Value
+    native_heatmap: ir.Value | None = None
+    residual: ir.Value | None = None
+
+
+class Rewriting:
+    """What a method's function works with: the graph, its parts, and backward passes through it.
+
+    Attributes
+    ----------
+    op
+        Emits nodes: ``rewriting.op.Relu(x)``.
+    anatomy
+        The classifier's image, score and classes.
+    weights
+        ``[N, classes]`` float: how much each class counts in the score explained; one-hot for a
+        target class.
+    """
+
+    def __init__(self, graph: ir.Graph, target_kind: TargetKind, output: str | None = None) -> None:
+        self.graph = graph
+        self.anatomy: Anatomy = read_anatomy(graph, output)
+        self.op = Builder(graph)
+        self.layer: str | None = None
+        self.target = self._target(target_kind)
+        self.weights = self._weights(target_kind)
+
+    def _target(self, kind: TargetKind) -> ir.Value:
+        image = self.anatomy.image
+        batch = image.shape[0] if image.shape is not None else ir.SymbolicDim("batch")
+        weights = kind == "weights"
+        value = ir.Value(
+            name=_free_name(self.graph, "target_weights" if weights else "target"),
+            shape=ir.Shape([batch, self.anatomy.n_classes] if weights else [batch]),
+            type=ir.TensorType(ir.DataType.FLOAT if weights else ir.DataType.INT64),
+        )
+        self.graph.inputs.append(value)
+        return value
+
+    def _weights(self, kind: TargetKind) -> ir.Value:
+        if kind == "weights":
+            return self.target
+        values = self.op.constant(_ZERO_ONE)
+        one_hot: ir.Value = self.op.OneHot(self.target, self.anatomy.n_classes, values)
+        return one_hot
+
+    def features(self, layer: str | None) -> Features:
+        """Return the feature map called ``layer``, or the one found in the graph."""
+        features = find_features(self.graph, self.anatomy, layer)
+        self.layer = features.value.name
+        return features
+
+    def backward(
+        self, rules: RuleTable, wrt: ir.Value, score: Literal["logit", "probability"] = "logit"
+    ) -> ir.Value:
+        """Walk from the score of the target back to ``wrt`` by ``rules``; start with the weights."""
+        value = self._score(score)
+        start = self.op.reshape_like(self.op.CastLike(self.weights, value), value)
+        return backward(self.op, rules, {value: start}, [wrt])[0]
+
+    def _score(self, score: str) -> ir.Value:
+        anatomy, op = self.anatomy, self.op
+        if score == "logit":
+            return anatomy.logits
+        flat = op.Reshape(anatomy.logits, [-1, anatomy.n_classes])
+        sigmoid = anatomy.activation == "sigmoid" or anatomy.n_classes == 1
+        probability: ir.Value = op.Sigmoid(flat) if sigmoid else op.Softmax(flat, axis=1)
+        return probability
+
+    def reduce_channels(self, attribution: ir.Value, reduction: str) -> ir.Value:
+        """Return ``[N, H, W]`` from an attribution of the image's shape."""
+        op, axis = self.op, [self.anatomy.channel_axis]
+        if reduction == "sum":
+            heatmap: ir.Value = op.ReduceSum(attribution, axis, keepdims=0)
+        elif reduction == "l2":
+            heatmap = op.ReduceL2(attribution, axis, keepdims=0)
+        else:
+            heatmap = op.ReduceMax(op.Abs(attribution), axis, keepdims=0)
+        return heatmap
+
+    def upsample(self, native: ir.Value) -> ir.Value:
+        """Return ``[N, h, w]`` resized bilinearly (half-pixel centres) to the image's ``[N, H, W]``."""
+        op, image = self.op, self.anatomy.image
+        sizes: list[int] | ir.Value = [
+            int(size)
+            for axis in self.anatomy.spatial_axes
+            if (size := dims(image)[axis]) is not None
+        ]
+        if len(sizes) != 2:
+            sizes = op.Gather(op.Shape(image), list(self.anatomy.spatial_axes))
+        resized: ir.Value = op.Squeeze(
+            op.Resize(op.Unsqueeze(native, [1]), None, None, sizes, mode="linear", axes=[2, 3]), [1]
+        )
+        return resized
+
+
+def rewrite(
+    model: ModelSource,
+    method: str,
+    *,
+    target_kind: TargetKind = "index",
+    output: str | None = None,
+    **options: Any,
+) -> onnx.ModelProto:
+    """Return ``model`` with the explanation by ``method`` as additional outputs.
+
+    Pure and deterministic; the result needs nothing of this library to run.
+
+    Parameters
+    ----------
+    model
+        Path of an ONNX file, its bytes, or a ModelProto. Of a rewritten model, its original part.
+    method
+        A method that one graph can express: see `list_methods`, ``in_graph``.
+    target_kind
+        ``index``: a new input ``target``, int64 ``[N]``, names one class per image. ``weights``: a
+        new input ``target_weights``, float32 ``[N, classes]``, weighs the classes.
+    output
+        Name of the output that holds the scores; by default the first that can.
+    **options
+        The method's options.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Outputs: the model's own, then ``attribution`` ``[N, *input]`` (where the method has one),
+        ``heatmap`` ``[N, H, W]``, ``native_heatmap`` ``[N, h, w]`` (CAM). A name the model already
+        uses gets the prefix ``onnxplain_``. Standard operators only.
+
+    Raises
+    ------
+    InvalidArgument
+        Unknown method or option, or a method that is not one graph.
+    FailedPrecondition
+        The model is refused by `read_model`, or the method does not apply to it; the violations
+        name the nodes.
+    """
+    declared = get_method(method)
+    resolved = declared.resolve(options)
+    canonical = canonise(read_model(model))
+    return rewrite_canonical(canonical, declared, resolved, target_kind=target_kind, output=output)
+
+
+def rewrite_canonical(
+    canonical: onnx.ModelProto,
+    method: Method,
+    options: Mapping[str, Any],
+    *,
+    target_kind: TargetKind = "index",
+    output: str | None = None,
+) -> onnx.ModelProto:
+    """As `rewrite`, for a model that `canonise` returned and options that are resolved."""
+    if not method.in_graph:
+        raise InvalidArgument(
+            "METHOD_NOT_IN_GRAPH",
+            f"{method.name} drives the model through many passes and is no single graph; run it "
+            "with explain instead",
+            violations=[Violation("method", f"{method.name} cannot be exported")],
+        )
+    model = ir.from_proto(canonical)
+    passes.ClearMetadataAndDocStringPass()(model)
+    own_nodes, own_constants = set(model.graph), set(model.graph.initializers.values())
+    own_interface = {
+        "inputs": [value.name for value in model.graph.inputs],
+        "outputs": [value.name for value in model.graph.outputs],
+    }
+    rewriting = Rewriting(model.graph, target_kind, output)
+    maps: Maps = method.run(rewriting, **options)
+    added = _add_outputs(rewriting, maps)
+    passes.RemoveUnusedNodesPass()(model)
+    _name_what_is_new(model.graph, own_nodes, own_constants)
+    for key, text in list(model.metadata_props.items()):
+        if _TRACE.search(text) or key.startswith("pkg."):
+            del model.metadata_props[key]
+    model.metadata_props[PROVENANCE_KEY] = json.dumps(
+        {
+            "version": importlib.metadata.version("onnxplain"),
+            "method": method.name,
+            "options": dict(options),
+            "layer": rewriting.layer,
+            "score_output": rewriting.anatomy.output.name,
+            "target": rewriting.target.name,
+            "added": added,
+            **own_interface,
+        },
+        sort_keys=True,
+    )
+    model.producer_name, model.producer_version = (
+        "onnxplain",
+        importlib.metadata.version("onnxplain"),
+    )
+    return ir.to_proto(model)
+
+
+def _add_outputs(rewriting: Rewriting, maps: Maps) -> dict[str, str]:
+    """Make the maps graph outputs; return the output's name by the map's."""
+    graph, image = rewriting.graph, rewriting.anatomy.image
+    sizes = [image.shape[axis] for axis in (0, *rewriting.anatomy.spatial_axes)]  # type: ignore[index]
+    shapes = {
+        "attribution": image.shape,
+        "heatmap": ir.Shape(sizes),
+        "residual": ir.Shape(sizes[:1]),
+    }
+    added = {}
+    for field in fields(Maps):
+        value = getattr(maps, field.name)
+        if value is None:
+            continue
+        named: ir.Value = rewriting.op.Identity(value)
+        named.name = added[field.name] = _free_name(graph, field.name)
+        named.type = ir.TensorType(ir.DataType.FLOAT)
+        named.shape = shapes.get(field.name, value.shape)
+        graph.outputs.append(named)
+    passes.IdentityEliminationPass()(ir.Model(graph, ir_version=10))
+    return added
+
+
+def _free_name(graph: ir.Graph, name: str) -> str:
+    taken = {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    taken |= {output.name for node in graph for output in node.outputs}
+    return f"onnxplain_{name}" if name in taken else name
+
+
+def _name_what_is_new(
+    graph: ir.Graph, own_nodes: set[ir.Node], own_constants: set[ir.Value]
+) -> None:
+    """Give new nodes, values and constants names under ``onnxplain/``."""
+    interface = {*graph.inputs, *graph.outputs}
+    for index, value in enumerate(
+        [v for v in graph.initializers.values() if v not in own_constants]
+    ):
+        value.name = f"onnxplain/constant_{index}"
+    for index, node in enumerate(node for node in graph if node not in own_nodes):
+        node.name = f"onnxplain/{node.op_type}_{index}"
+        node.metadata_props.clear()
+        for place, output in enumerate(node.outputs):
+            if output not in interface:
+                output.name = f"onnxplain/{node.op_type}_{index}_{place}"

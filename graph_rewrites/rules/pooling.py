@@ -1,0 +1,98 @@
+"""Gradients of pools: routing to the winner, and shares of an average."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from ..builder import Builder, attribute, dims
+from ..engine import UnsupportedNodeError
+from .convolution import Window, convolution_adjoint, window
+from .tables import gradient
+
+__all__: list[str] = []
+
+Contributions = list[ir.Value | None]
+
+
+@gradient.rule("MaxPool")
+def max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Every window's dy goes to its maximum, the first in row-major order; overlaps add up."""
+    x = node.inputs[0]
+    names = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
+    attributes = {name: attribute(node, name) for name in names if name in node.attributes}
+    _, winners = op.MaxPool(x, **attributes, _outputs=2)
+    flat = op.Expand(op.CastLike(0.0, dy), op.Reshape(op.Size(x), [1]))
+    routed = op.ScatterElements(
+        flat, op.Reshape(winners, [-1]), op.Reshape(dy, [-1]), axis=0, reduction="add"
+    )
+    return [op.Reshape(routed, op.shape(x))]
+
+
+@gradient.rule("AveragePool")
+def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Every window's dy / count goes to all its pixels: the adjoint of a convolution with ones."""
+    x, y = node.inputs[0], node.outputs[0]
+    sizes = dims(x) if x is not None else ()
+    if x is None or len(sizes) < 3 or sizes[1] is None:
+        raise UnsupportedNodeError("the number of channels of its input is unknown")
+    win = window(node, attribute(node, "kernel_shape"))
+    share = op.Div(dy, _counts(op, node, win, x))
+    ones = np.ones((sizes[1], 1, *win.kernel), np.float32 if y.dtype is None else y.dtype.numpy())
+    return [convolution_adjoint(op, share, ones, sizes[1], win, x, y)]
+
+
+def _counts(op: Builder, node: ir.Node, win: Window, x: ir.Value) -> ir.Value | float:
+    """Return how many pixels each window averages over: a number, or ``[1, 1, *y spatial]``."""
+    ceil_mode, include_pad = (
+        attribute(node, "ceil_mode", 0),
+        attribute(node, "count_include_pad", 0),
+    )
+    padded = any(win.pads_begin) or any(win.pads_end)
+    if not ceil_mode and (include_pad or not padded):
+        return float(math.prod(win.kernel))
+    sizes = dims(x)[2:]
+    if None in sizes:
+        raise UnsupportedNodeError("it pads an input of dynamic size")
+    counts = np.ones(())
+    for axis, size in enumerate(sizes):
+        counts = np.multiply.outer(counts, _axis_counts(win, axis, int(size or 0), node))
+    return op.CastLike(op.constant(counts.astype(np.float32)[None, None]), x)
+
+
+def _axis_counts(win: Window, axis: int, size: int, node: ir.Node) -> np.ndarray:
+    """Return, along one axis, how many pixels of x (or of x and its pads) each window covers."""
+    k, s, d = win.kernel[axis], win.strides[axis], win.dilations[axis]
+    begin, end = win.pads_begin[axis], win.pads_end[axis]
+    y_size = dims(node.outputs[0])[2 + axis]
+    if y_size is None:
+        raise UnsupportedNodeError("the size of its output is unknown")
+    low, high = (-begin, size + end) if attribute(node, "count_include_pad", 0) else (0, size)
+    taps = np.arange(y_size)[:, None] * s - begin + np.arange(k) * d
+    return ((taps >= low) & (taps < high)).sum(axis=1)
+
+
+@gradient.rule("GlobalAveragePool")
+def global_average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Every pixel gets dy / (number of pixels)."""
+    x = node.inputs[0]
+    sizes = dims(x)[2:] if x is not None else ()
+    if sizes and None not in sizes:
+        count: ir.Value | float = float(math.prod(int(size or 0) for size in sizes))
+    else:
+        count = op.CastLike(op.ReduceProd(op.Shape(x, start=2), keepdims=0), dy)
+    return [op.expand_like(op.Div(dy, count), x)]
+
+
+@gradient.rule("GlobalMaxPool")
+def global_max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dy goes to the maximum, the first in row-major order."""
+    x = node.inputs[0]
+    flat = op.Reshape(x, [0, 0, -1])
+    winner = op.ArgMax(flat, axis=2, keepdims=1)
+    routed = op.ScatterElements(
+        op.Mul(flat, 0.0), winner, op.Reshape(dy, [0, 0, -1]), axis=2, reduction="add"
+    )
+    return [op.reshape_like(routed, x)]
