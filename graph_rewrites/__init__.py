@@ -3,6 +3,10 @@
 if not __name__.startswith("onnxplain."):
     raise ImportError("import onnxplain.graph_rewrites, not graph_rewrites")
 
+from . import methods
+from .anatomy import Anatomy, read_anatomy
+from .canonise import canonise
+from .engine import RuleTable, backward
 from .errors import (
     Cancelled,
     FailedPrecondition,
@@ -12,27 +16,48 @@ from .errors import (
     ResourceExhausted,
     Unavailable,
     Violation,
+    nearest,
 )
-from .anatomy import Anatomy, read_anatomy
-from .canonise import canonise
-from .features import find_features
-from .loading import ModelSource, read_model
-from .method import Access, Method, Option, declare, get_method, list_methods
-from .rewriting import Maps, rewrite, rewrite_canonical
-from . import methods  # declares them
+from .features import feature_layer, find_features
+from .interface import Interface, expose_scores
+from .loading import ModelSource, provenance_of, read_model
+from .method import Access, Help, Method, Option, Range, declare, get_method, list_methods
+from .rewriting import Maps, Rewriting, TargetKind, rewrite, rewrite_canonical
 
 __all__ = [
     "Access",
+    "Anatomy",
     "Cancelled",
     "FailedPrecondition",
+    "Help",
+    "Interface",
     "InvalidArgument",
+    "Maps",
     "Method",
+    "ModelSource",
     "NotFound",
     "OnnxplainError",
     "Option",
+    "Range",
     "ResourceExhausted",
+    "Rewriting",
+    "RuleTable",
+    "TargetKind",
     "Unavailable",
     "Violation",
+    "backward",
+    "canonise",
+    "declare",
+    "expose_scores",
+    "feature_layer",
+    "find_features",
     "get_method",
     "list_methods",
+    "methods",
+    "nearest",
+    "provenance_of",
+    "read_anatomy",
+    "read_model",
+    "rewrite",
+    "rewrite_canonical",
 ]

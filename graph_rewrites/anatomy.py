@@ -110,12 +110,8 @@ def _scores(graph: ir.Graph, output: str | None) -> ir.Value:
         )
     for value in [named[output]] if output is not None else graph.outputs:
         sizes = dims(value)
-        if (
-            is_float(value)
-            and len(sizes) >= 2
-            and None not in sizes[1:]
-            and max(sizes[2:] or [1]) == 1
-        ):
+        classes_only = len(sizes) >= 2 and sizes[1] is not None and set(sizes[2:]) <= {1}
+        if is_float(value) and classes_only:
             return value
     shown = ", ".join(f"{value.name} {_shown(value)}" for value in graph.outputs)
     raise FailedPrecondition(

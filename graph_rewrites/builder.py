@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript import GraphBuilder
 
-__all__ = ["Builder", "attribute", "constant_array", "dims", "rank"]
+__all__ = ["Builder", "attribute", "constant_array", "constant_ints", "dims", "operand", "rank"]
 
 
 class Builder:
@@ -29,11 +29,15 @@ class Builder:
         self._op = GraphBuilder(graph).op
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
-    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+    def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
         if not op_type[0].isupper():
             raise AttributeError(op_type)
-        emit: Callable[..., Any] = getattr(self._op, op_type)
+        emit: Callable[..., ir.Value] = getattr(self._op, op_type)
         return emit
+
+    def several(self, op_type: str, n: int, *operands: Any, **attributes: Any) -> list[ir.Value]:
+        """Emit an operator with ``n`` outputs."""
+        return list(getattr(self._op, op_type)(*operands, _outputs=n, **attributes))
 
     def constant(self, array: np.ndarray) -> ir.Value:
         """Return an initialiser holding ``array``; equal arrays share one."""
@@ -65,7 +69,7 @@ class Builder:
 
 
 def dims(value: ir.Value) -> tuple[int | None, ...]:
-    """Return the sizes of ``value``, ``None`` where one is dynamic; () where the rank is unknown."""
+    """Return the sizes of ``value``, ``None`` where dynamic; () where the rank is unknown."""
     if value.shape is None:
         return ()
     return tuple(size if isinstance(size, int) else None for size in value.shape)
@@ -74,6 +78,14 @@ def dims(value: ir.Value) -> tuple[int | None, ...]:
 def rank(value: ir.Value) -> int | None:
     """Return the number of axes of ``value``, ``None`` where it is unknown."""
     return None if value.shape is None else len(value.shape)
+
+
+def operand(node: ir.Node, index: int = 0) -> ir.Value:
+    """Return the node's input ``index``, which the operator requires."""
+    value = node.inputs[index]
+    if value is None:
+        raise ValueError(f"{node.op_type} {node.name!r} lacks its input {index}")
+    return value
 
 
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:

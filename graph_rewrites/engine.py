@@ -157,7 +157,7 @@ def backward(
 
 
 def unbroadcast(op: Builder, dy: ir.Value, output: ir.Value, x: ir.Value) -> ir.Value:
-    """Sum ``dy``, of the shape of ``output``, over the axes along which ``x`` was broadcast to it."""
+    """Sum ``dy``, shaped like ``output``, over the axes along which ``x`` was broadcast to it."""
     if output.shape is None or x.shape is None:
         return _unbroadcast_dynamically(op, dy, x)
     large, small = dims(output), dims(x)
@@ -175,7 +175,9 @@ def unbroadcast(op: Builder, dy: ir.Value, output: ir.Value, x: ir.Value) -> ir.
 
 
 def _same_symbol(a: ir.Value, axis_a: int, b: ir.Value, axis_b: int) -> bool:
-    size_a, size_b = (value.shape[axis] for value, axis in ((a, axis_a), (b, axis_b)))  # type: ignore[index]
+    if a.shape is None or b.shape is None:
+        return False
+    size_a, size_b = a.shape[axis_a], b.shape[axis_b]
     return size_a == size_b and getattr(size_a, "value", None) is not None
 
 

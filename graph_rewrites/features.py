@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import onnx
 import onnx_ir as ir
 
-from .anatomy import Anatomy
+from .anatomy import Anatomy, read_anatomy
 from .builder import attribute, constant_array, constant_ints, dims, rank
 from .engine import label
 from .errors import FailedPrecondition, InvalidArgument, Violation, nearest
 from .paths import nodes_between
 from .rules import gradient
 
-__all__ = ["Features", "Head", "find_features", "read_head"]
+__all__ = ["Features", "Head", "feature_layer", "find_features", "read_head"]
 
 _POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool")
 _RESHAPING = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -90,6 +91,12 @@ def find_features(graph: ir.Graph, anatomy: Anatomy, layer: str | None = None) -
     )
 
 
+def feature_layer(canonical: onnx.ModelProto) -> str:
+    """Return the name of a canonical model's feature map; see `find_features`."""
+    graph = ir.from_proto(canonical).graph
+    return find_features(graph, read_anatomy(graph)).value.name or ""
+
+
 def read_head(features: Features, anatomy: Anatomy) -> Head:
     """Return the GAP + linear head between the features and the logits.
 
@@ -104,9 +111,9 @@ def read_head(features: Features, anatomy: Anatomy) -> Head:
             raise _not_a_gap_head(node)
         if not pooled and _is_global_average(node, features):
             pooled = True
-        elif not pooled and _makes_class_maps(node, anatomy):
-            class_maps = node.outputs[0]
-        elif not pooled and class_maps is at and node.op_type in _RECTIFIERS:
+        elif (not pooled and _makes_class_maps(node, anatomy)) or (
+            not pooled and class_maps is at and node.op_type in _RECTIFIERS
+        ):
             class_maps = node.outputs[0]
         elif pooled and linear is None and class_maps is None and _is_linear(node, at):
             linear = node

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -16,7 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from .errors import FailedPrecondition, NotFound, Violation
 
-__all__ = ["PROVENANCE_KEY", "ModelSource", "read_model"]
+__all__ = ["PROVENANCE_KEY", "ModelSource", "provenance_of", "read_model"]
 
 PROVENANCE_KEY = "onnxplain.rewrite"
 
@@ -68,13 +69,34 @@ def read_model(
     return _original_part(model)
 
 
+def provenance_of(model: onnx.ModelProto) -> dict[str, Any] | None:
+    """Return what `rewrite` noted in a model: method, options, names of what it added.
+
+    ``None`` for any other model, and where the note does not fit the graph.
+    """
+    for entry in model.metadata_props:
+        if entry.key == PROVENANCE_KEY:
+            return _checked_note(entry.value, model)
+    return None
+
+
+def _checked_note(text: str, model: onnx.ModelProto) -> dict[str, Any] | None:
+    try:
+        note = json.loads(text)
+        inputs, outputs = frozenset(note["inputs"]), frozenset(note["outputs"])
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    fits = inputs <= {value.name for value in model.graph.input}
+    fits = fits and outputs <= {value.name for value in model.graph.output}
+    return note if fits and inputs and outputs else None
+
+
 def _original_part(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a rewritten model without what the rewrite added; any other model as it is."""
-    notes = {entry.key: entry.value for entry in model.metadata_props}
-    if PROVENANCE_KEY not in notes:
+    note = provenance_of(model)
+    if note is None:
         return model
     rewritten = ir.from_proto(model)
-    note = json.loads(notes[PROVENANCE_KEY])
     for values, kept in (
         (rewritten.graph.outputs, note["outputs"]),
         (rewritten.graph.inputs, note["inputs"]),

@@ -82,8 +82,7 @@ class Rewriting:
         if kind == "weights":
             return self.target
         values = self.op.constant(_ZERO_ONE)
-        one_hot: ir.Value = self.op.OneHot(self.target, self.anatomy.n_classes, values)
-        return one_hot
+        return self.op.OneHot(self.target, self.anatomy.n_classes, values)
 
     def features(self, layer: str | None) -> Features:
         """Return the feature map called ``layer``, or the one found in the graph."""
@@ -94,7 +93,7 @@ class Rewriting:
     def backward(
         self, rules: RuleTable, wrt: ir.Value, score: Literal["logit", "probability"] = "logit"
     ) -> ir.Value:
-        """Walk from the score of the target back to ``wrt`` by ``rules``; start with the weights."""
+        """Walk from the score of the target back to ``wrt`` by ``rules``."""
         value = self._score(score)
         start = self.op.reshape_like(self.op.CastLike(self.weights, value), value)
         return backward(self.op, rules, {value: start}, [wrt])[0]
@@ -105,34 +104,25 @@ class Rewriting:
             return anatomy.logits
         flat = op.Reshape(anatomy.logits, [-1, anatomy.n_classes])
         sigmoid = anatomy.activation == "sigmoid" or anatomy.n_classes == 1
-        probability: ir.Value = op.Sigmoid(flat) if sigmoid else op.Softmax(flat, axis=1)
-        return probability
+        return op.Sigmoid(flat) if sigmoid else op.Softmax(flat, axis=1)
 
     def reduce_channels(self, attribution: ir.Value, reduction: str) -> ir.Value:
         """Return ``[N, H, W]`` from an attribution of the image's shape."""
         op, axis = self.op, [self.anatomy.channel_axis]
         if reduction == "sum":
-            heatmap: ir.Value = op.ReduceSum(attribution, axis, keepdims=0)
-        elif reduction == "l2":
-            heatmap = op.ReduceL2(attribution, axis, keepdims=0)
-        else:
-            heatmap = op.ReduceMax(op.Abs(attribution), axis, keepdims=0)
-        return heatmap
+            return op.ReduceSum(attribution, axis, keepdims=0)
+        if reduction == "l2":
+            return op.ReduceL2(attribution, axis, keepdims=0)
+        return op.ReduceMax(op.Abs(attribution), axis, keepdims=0)
 
     def upsample(self, native: ir.Value) -> ir.Value:
-        """Return ``[N, h, w]`` resized bilinearly (half-pixel centres) to the image's ``[N, H, W]``."""
+        """Return ``[N, h, w]`` resized bilinearly, with half-pixel centres, to ``[N, H, W]``."""
         op, image = self.op, self.anatomy.image
-        sizes: list[int] | ir.Value = [
-            int(size)
-            for axis in self.anatomy.spatial_axes
-            if (size := dims(image)[axis]) is not None
-        ]
-        if len(sizes) != 2:
-            sizes = op.Gather(op.Shape(image), list(self.anatomy.spatial_axes))
-        resized: ir.Value = op.Squeeze(
-            op.Resize(op.Unsqueeze(native, [1]), None, None, sizes, mode="linear", axes=[2, 3]), [1]
-        )
-        return resized
+        axes = list(self.anatomy.spatial_axes)
+        known = [dims(image)[axis] for axis in axes]
+        sizes = op.Gather(op.Shape(image), axes) if None in known else known
+        maps = op.Unsqueeze(native, [1])
+        return op.Squeeze(op.Resize(maps, None, None, sizes, mode="linear", axes=[2, 3]), [1])
 
 
 def rewrite(
@@ -219,6 +209,7 @@ def rewrite_canonical(
             "method": method.name,
             "options": dict(options),
             "layer": rewriting.layer,
+            "image": rewriting.anatomy.image.name,
             "score_output": rewriting.anatomy.output.name,
             "target": rewriting.target.name,
             "added": added,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-
-from ..features import read_head
-from ..method import Access, declare
-from ..options import Layer, Relu
-from ..rewriting import Maps, Rewriting
+from onnxplain.graph_rewrites.features import read_head
+from onnxplain.graph_rewrites.method import Access, declare
+from onnxplain.graph_rewrites.options import Layer, Relu
+from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 
 __all__ = ["cam"]
 
@@ -50,5 +49,4 @@ def _channel_weights(rewriting: Rewriting, weight: ir.Value | None, transposed: 
         weight,
         [-1, rewriting.anatomy.n_classes] if transposed else [rewriting.anatomy.n_classes, -1],
     )
-    selected: ir.Value = op.Gemm(op.CastLike(rewriting.weights, flat), flat, transB=1 - k_axis)
-    return selected
+    return op.Gemm(op.CastLike(rewriting.weights, flat), flat, transB=1 - k_axis)

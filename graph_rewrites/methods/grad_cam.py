@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import rules
-from ..method import Access, declare
-from ..options import Layer, Relu
-from ..rewriting import Maps, Rewriting
+from onnxplain.graph_rewrites import rules
+from onnxplain.graph_rewrites.method import Access, declare
+from onnxplain.graph_rewrites.options import Layer, Relu
+from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 
 __all__ = ["grad_cam"]
 
@@ -18,7 +18,7 @@ __all__ = ["grad_cam"]
     returns=("heatmap", "native_heatmap"),
 )
 def grad_cam(rewriting: Rewriting, *, relu: Relu = True, layer: Layer = None) -> Maps:
-    """Where the last feature map speaks for the class: w_k = mean df_c/dA^k, ReLU(sum_k w_k A^k)."""
+    """Feature map weighted by its mean gradient: ReLU(sum_k w_k A^k), w_k = mean df_c/dA^k."""
     op, features = rewriting.op, rewriting.features(layer)
     slope = rewriting.backward(rules.gradient, features.value)
     weights = op.ReduceMean(slope, list(features.spatial_axes), keepdims=1)

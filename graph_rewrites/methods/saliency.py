@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import rules
-from ..method import Access, declare
-from ..options import Reduction, Score
-from ..rewriting import Maps, Rewriting
+from onnxplain.graph_rewrites import rules
+from onnxplain.graph_rewrites.method import Access, declare
+from onnxplain.graph_rewrites.options import Reduction, Score
+from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 
 __all__ = ["saliency"]
 

@@ -7,9 +7,9 @@ runtimes still fuse it with the convolution before it.
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder, attribute
+from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-from ..builder import Builder, attribute
-from ..engine import UnsupportedNodeError
 from .tables import gradient
 
 __all__: list[str] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder
 
-from ..builder import Builder
 from .tables import gradient
 
 __all__: list[str] = []

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-
-from ..builder import Builder, attribute, dims
-from ..engine import UnsupportedNodeError
+from onnxplain.graph_rewrites.builder import Builder, attribute, dims
+from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 __all__ = ["Window", "convolution_adjoint", "window"]
 
@@ -171,8 +170,8 @@ def _phase_kernels(weight: np.ndarray, group: int, axes: Sequence[_Axis]) -> np.
     split = [size for axis in axes for size in (axis.taps, axis.stride)]
     kernel = kernel.reshape(group, m // group, per_group, *split)
     taps, phases = [3 + 2 * i for i in range(n)], [4 + 2 * i for i in range(n)]
-    kernel = np.flip(kernel, taps).transpose(0, 2, *phases, 1, *taps)
-    return kernel.reshape(-1, m // group, *(axis.taps for axis in axes))
+    kernel = np.flip(kernel, tuple(taps)).transpose(0, 2, *phases, 1, *taps)
+    return np.asarray(kernel).reshape(-1, m // group, *(axis.taps for axis in axes))
 
 
 def _interleave(op: Builder, phases: ir.Value, channels: int, strides: Sequence[int]) -> ir.Value:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, rank
+from onnxplain.graph_rewrites.engine import UnsupportedNodeError, unbroadcast
 
-from ..builder import Builder, attribute, constant_array, dims, rank
-from ..engine import UnsupportedNodeError, unbroadcast
 from .convolution import convolution_adjoint, window
 from .tables import gradient
 
@@ -42,7 +42,7 @@ def gemm(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
         db = op.Gemm(dy, a, alpha=alpha, transA=1, transB=trans_a)
     else:
         db = op.Gemm(a, dy, alpha=alpha, transA=1 - trans_a)
-    contributions = [da, db]
+    contributions: Contributions = [da, db]
     if len(node.inputs) > 2:
         c = node.inputs[2]
         scaled = dy if beta == 1.0 else op.Mul(dy, beta)

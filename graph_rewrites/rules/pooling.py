@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand
+from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-from ..builder import Builder, attribute, dims
-from ..engine import UnsupportedNodeError
 from .convolution import Window, convolution_adjoint, window
 from .tables import gradient
 
@@ -20,10 +20,10 @@ Contributions = list[ir.Value | None]
 @gradient.rule("MaxPool")
 def max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Every window's dy goes to its maximum, the first in row-major order; overlaps add up."""
-    x = node.inputs[0]
+    x = operand(node)
     names = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
     attributes = {name: attribute(node, name) for name in names if name in node.attributes}
-    _, winners = op.MaxPool(x, **attributes, _outputs=2)
+    _, winners = op.several("MaxPool", 2, x, **attributes)
     flat = op.Expand(op.CastLike(0.0, dy), op.Reshape(op.Size(x), [1]))
     routed = op.ScatterElements(
         flat, op.Reshape(winners, [-1]), op.Reshape(dy, [-1]), axis=0, reduction="add"
@@ -71,14 +71,14 @@ def _axis_counts(win: Window, axis: int, size: int, node: ir.Node) -> np.ndarray
         raise UnsupportedNodeError("the size of its output is unknown")
     low, high = (-begin, size + end) if attribute(node, "count_include_pad", 0) else (0, size)
     taps = np.arange(y_size)[:, None] * s - begin + np.arange(k) * d
-    return ((taps >= low) & (taps < high)).sum(axis=1)
+    return np.asarray(((taps >= low) & (taps < high)).sum(axis=1))
 
 
 @gradient.rule("GlobalAveragePool")
 def global_average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Every pixel gets dy / (number of pixels)."""
-    x = node.inputs[0]
-    sizes = dims(x)[2:] if x is not None else ()
+    x = operand(node)
+    sizes = dims(x)[2:]
     if sizes and None not in sizes:
         count: ir.Value | float = float(math.prod(int(size or 0) for size in sizes))
     else:
@@ -89,7 +89,7 @@ def global_average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributio
 @gradient.rule("GlobalMaxPool")
 def global_max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dy goes to the maximum, the first in row-major order."""
-    x = node.inputs[0]
+    x = operand(node)
     flat = op.Reshape(x, [0, 0, -1])
     winner = op.ArgMax(flat, axis=2, keepdims=1)
     routed = op.ScatterElements(

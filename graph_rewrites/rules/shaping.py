@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_ints, dims, operand, rank
+from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-from ..builder import Builder, attribute, constant_ints, dims, rank
-from ..engine import UnsupportedNodeError
 from .tables import gradient
 
 __all__: list[str] = []
@@ -18,7 +18,7 @@ Contributions = list[ir.Value | None]
 @gradient.rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def reshape(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy in the shape of x."""
-    return [op.reshape_like(dy, node.inputs[0]), *[None] * (len(node.inputs) - 1)]
+    return [op.reshape_like(dy, operand(node)), *[None] * (len(node.inputs) - 1)]
 
 
 @gradient.rule("Transpose")
@@ -34,19 +34,12 @@ def transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 def concat(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Each input gets its slice of dy."""
     axis = attribute(node, "axis")
-    contributions: Contributions = []
-    at: ir.Value | int = 0
-    for x in node.inputs:
-        size = dims(x)[axis] if x is not None and rank(x) is not None else None
-        if size is not None and isinstance(at, int):
-            start, at = [at], at + size
-            stop: ir.Value | list[int] = [at]
-        else:
-            start = op.Reshape(at, [1])
-            stop = op.Add(start, op.Gather(op.Shape(x), [axis]))
-            at = stop
-        contributions.append(op.Slice(dy, start, stop, [axis]))
-    return contributions
+    parts = [operand(node, index) for index in range(len(node.inputs))]
+    sizes = [dims(x)[axis] if dims(x) else None for x in parts]
+    if None in sizes:
+        lengths = op.Concat(*[op.Gather(op.Shape(x), [axis]) for x in parts], axis=0)
+        return [*op.several("Split", len(parts), dy, lengths, axis=axis)]
+    return [*op.several("Split", len(parts), dy, sizes, axis=axis)]
 
 
 @gradient.rule("ReduceMean", "ReduceSum", since=18)
@@ -65,9 +58,9 @@ def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
         sizes = [dims(x)[axis] for axis in axes]
         if None in sizes:
             count = op.CastLike(op.ReduceProd(op.Gather(op.Shape(x), axes), keepdims=0), dy)
+            dy = op.Div(dy, count)
         else:
-            count = float(math.prod(int(size or 0) for size in sizes))
-        dy = op.Div(dy, count)
+            dy = op.Div(dy, float(math.prod(int(size or 0) for size in sizes)))
     if not attribute(node, "keepdims", 1):
         dy = op.Unsqueeze(dy, axes)
     dx = op.Expand(dy, op.Shape(x)) if 0 in axes else op.expand_like(dy, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..engine import RuleTable
+from onnxplain.graph_rewrites.engine import RuleTable
 
 __all__ = ["gradient"]
 
@@ -10,7 +10,8 @@ gradient = RuleTable("gradient")
 
 # Nothing flows back through these: comparisons, integers and shapes, random numbers, rounding.
 gradient.non_differentiable(
-    *"And ArgMax ArgMin BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil ConstantOfShape "
-    "Equal EyeLike Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual NonZero Not OneHot Or "
-    "Range Round Shape Sign Size Xor".split()
-)
+    "And", "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
+    "BitwiseXor", "Ceil", "ConstantOfShape", "Equal", "EyeLike", "Floor", "Greater",
+    "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Not", "OneHot", "Or",
+    "Range", "Round", "Shape", "Sign", "Size", "Xor",
+)  # fmt: skip
