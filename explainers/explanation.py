@@ -1,0 +1,181 @@
+"""What an explanation is: maps, scores, and how they were made."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxplain.graph_rewrites import FailedPrecondition
+
+from .classifier import ScoreKind
+from .prediction import Prediction
+from .run import Result
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Explanation", "Notice", "Provenance", "emptiness", "finite", "versions"]
+
+FloatMap = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a reader should know: a stable ``code`` (``UPPER_SNAKE``) and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How an explanation was made: enough to make it again.
+
+    Attributes
+    ----------
+    options
+        The method's options, every one with the value that was in effect.
+    model_name, model_sha256
+        The model and its file's hash.
+    layer
+        The tensor taken as feature map, if any.
+    preprocessing
+        What turned the image into the input; ``None`` when the input was a tensor.
+    provider, threads
+        onnxruntime's execution provider and its threads.
+    batch_size
+        Rows of one forward pass.
+    seed
+        Of the random numbers; ``None`` when there are none.
+    evaluations
+        Forward passes spent on this input, all its targets together.
+    timings_ms
+        Milliseconds by stage.
+    versions
+        Versions of the software, by distribution name.
+    """
+
+    options: Mapping[str, Any]
+    model_name: str
+    model_sha256: str
+    layer: str | None
+    preprocessing: Mapping[str, Any] | None
+    provider: str
+    threads: int
+    batch_size: int
+    seed: int | None
+    evaluations: int
+    timings_ms: Mapping[str, float]
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """Where one image speaks for one class.
+
+    Attributes
+    ----------
+    method
+        The method's name.
+    target, label
+        The class explained; its name if the model has labels.
+    score, score_kind
+        The class's score and what it is, ``logit`` or ``probability``.
+    attribution
+        float32 in the layout of the model's input without batch axis; ``None`` for methods that
+        have none (CAM, LIME).
+    heatmap
+        float32 ``[H, W]``, the size of the model's input; signed, not normalised.
+    native_heatmap
+        float32 ``[h, w]`` at the resolution of the method.
+    segments, coefficients
+        int32 ``[H, W]`` superpixel of every pixel, and the weight of each: LIME only.
+    residual
+        Measured error of the sum that the method claims, where it claims one.
+    measures
+        Further numbers of the method, such as LIME's ``r2``.
+    prediction
+        What the model says about the image.
+    picture
+        uint8 ``[H, W, 1 or 3]``: what the model saw, before scaling to its numbers.
+    warnings
+        What to know when reading the map.
+    provenance
+        How it was made.
+    """
+
+    method: str
+    target: int
+    label: str | None
+    score: float
+    score_kind: ScoreKind
+    attribution: FloatMap | None
+    heatmap: FloatMap
+    native_heatmap: FloatMap
+    segments: npt.NDArray[np.int32] | None
+    coefficients: npt.NDArray[np.float64] | None
+    residual: float | None
+    measures: Mapping[str, float]
+    prediction: Prediction
+    picture: npt.NDArray[np.uint8]
+    warnings: tuple[Notice, ...]
+    provenance: Provenance
+
+    def overlay(self, **options: Any) -> Image.Image:
+        """Return the heatmap drawn over the picture; options as for `rendering.overlay`."""
+        from .rendering import overlay  # Matplotlib is slow to import
+
+        return overlay(self.picture, self.heatmap, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the arrays, as JSON values."""
+        plain = {
+            item.name: value
+            for item in dataclasses.fields(self)
+            if not isinstance(value := getattr(self, item.name), np.ndarray)
+        }
+        for name in ("attribution", "segments", "coefficients"):
+            plain.pop(name, None)
+        plain["prediction"] = dataclasses.asdict(self.prediction)
+        plain["provenance"] = dataclasses.asdict(self.provenance)
+        plain["warnings"] = [dataclasses.asdict(notice) for notice in self.warnings]
+        plain["measures"] = dict(self.measures)
+        return plain
+
+
+def finite(heatmap: FloatMap, method: str) -> FloatMap:
+    """Return the map; raise ``EXPLANATION_NOT_FINITE`` where it holds NaN or infinity."""
+    if not np.isfinite(heatmap).all():
+        raise FailedPrecondition(
+            "EXPLANATION_NOT_FINITE",
+            f"{method} gives NaN or infinity here: the model's derivatives overflow its own "
+            "precision; try a method of forward passes, such as lime",
+        )
+    return heatmap
+
+
+def emptiness(result: Result, options: Mapping[str, Any]) -> list[Notice]:
+    """Say why a map is zero everywhere, if it is."""
+    if np.any(result.heatmap):
+        return []
+    if options.get("relu"):
+        message = "no pixel speaks for this class; relu=false shows what speaks against it"
+        return [Notice("NO_POSITIVE_EVIDENCE", message)]
+    message = "the map is zero everywhere: nothing in the image changes this score"
+    return [Notice("NO_EVIDENCE", message)]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the software that makes the numbers, by distribution name."""
+    return {
+        "onnxplain": importlib.metadata.version("onnxplain"),
+        "onnxruntime": ort.__version__,
+        "numpy": np.__version__,
+        "scikit-image": importlib.metadata.version("scikit-image"),
+    }

@@ -1,0 +1,98 @@
+"""``load``: from an ONNX file to a `Model`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxplain.graph_rewrites import (
+    FailedPrecondition,
+    InvalidArgument,
+    ModelSource,
+    Violation,
+    read_model,
+)
+
+from .model import Model
+from .session import CPU, Provider, available_cpus, choose_provider
+from .sources import (
+    PreprocessingLike,
+    file_sha256,
+    find_preprocessing,
+    read_preprocessing,
+)
+
+__all__ = ["load"]
+
+
+def load(
+    source: ModelSource,
+    *,
+    preprocessing: PreprocessingLike | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    name: str | None = None,
+) -> Model:
+    """Load a classifier of images.
+
+    Parameters
+    ----------
+    source
+        Path of an ONNX file, its bytes, or a ModelProto.
+    preprocessing
+        How an image becomes the model's input: a preset's name (``"imagenet"``), a JSON file, a
+        mapping. By default ``NAME.json`` beside ``NAME.onnx``, else the model's metadata
+        ``onnxplain.preprocessing``.
+    labels
+        The classes' names: a list, or a text file with one a line. By default those of the
+        preprocessing.
+    provider
+        ``cpu``; ``cuda``, an error where it cannot be used; ``auto``, CUDA where it can.
+    threads
+        CPU threads of one forward pass; by default all this process may use.
+    name
+        What to call it; by default the file's name.
+
+    Raises
+    ------
+    NotFound
+        There is no such file.
+    FailedPrecondition
+        The file is not ONNX, unsafe, no classifier of images, or onnxruntime refuses it.
+    InvalidArgument
+        Preprocessing, labels, provider or threads are wrong.
+    """
+    if threads is not None and not 1 <= threads <= 1024:
+        message = f"threads {threads} is not in 1 to 1024"
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE", message, violations=[Violation("threads", message)]
+        )
+    chosen = choose_provider(provider)
+    original = read_model(source)
+    found = (
+        find_preprocessing(source, original)
+        if preprocessing is None
+        else read_preprocessing(preprocessing)
+    )
+    if name is None:
+        name = Path(source).stem if isinstance(source, str | os.PathLike) else "model"
+
+    def on(actual: str) -> Model:
+        return Model(
+            original,
+            name=name,
+            sha256=file_sha256(source, original),
+            provider=actual,
+            threads=threads or available_cpus(),
+            preprocessing=found,
+            labels=labels,
+        )
+
+    try:
+        return on(chosen)
+    except FailedPrecondition as error:
+        if provider != "auto" or error.reason != "PROVIDER_UNAVAILABLE" or chosen == CPU:
+            raise
+        return on(CPU)

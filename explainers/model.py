@@ -1,0 +1,296 @@
+"""A model that explains what it sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+from onnxplain.graph_rewrites import (
+    Method,
+    get_method,
+    list_methods,
+)
+
+from .black_box import PictureRun
+from .classifier import Classifier, ScoreKind, TensorInfo
+from .clock import Clock
+from .control import Control
+from .explanation import Explanation, Provenance, emptiness, finite
+from .images import ImageLike
+from .inputs import PreparedInput, prepare
+from .prediction import Prediction, predict
+from .preprocessing import Preprocessing
+from .sources import PreprocessingLike, read_labels, read_preprocessing
+from .targets import Target, is_several, resolve_targets
+from .white_box import WhiteBox
+
+__all__ = ["Applicability", "Model"]
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Applicability:
+    """Whether a method applies to a model; ``reason`` says what is in the way, if anything."""
+
+    method: str
+    applies: bool
+    reason: str
+
+
+class Model:
+    """A loaded classifier; made by `load`, used by several threads at once.
+
+    Attributes
+    ----------
+    name, sha256
+        Its name and its file's hash.
+    provider, threads
+        onnxruntime's execution provider and its threads.
+    labels
+        The classes' names, if known.
+    preprocessing
+        What turns an image into its input, if known; without it only ``tensor=`` works.
+    """
+
+    def __init__(
+        self,
+        original: onnx.ModelProto,
+        *,
+        name: str,
+        sha256: str,
+        provider: str,
+        threads: int,
+        preprocessing: Preprocessing | None,
+        labels: Sequence[str] | str | os.PathLike[str] | None,
+    ) -> None:
+        self.name, self.sha256 = name, sha256
+        self.provider, self.threads = provider, threads
+        self.preprocessing = preprocessing
+        self._classifier = Classifier(original, provider, threads)
+        self._white_box = WhiteBox(original, provider, threads, self._classifier.fixed_batch)
+        known = labels
+        if known is None and preprocessing is not None:
+            known = preprocessing.labels
+        self.labels = None if known is None else read_labels(known, self.n_classes)
+        self._exporter = f"{original.producer_name} {original.producer_version}".strip()
+        self._opset = max((o.version for o in original.opset_import if o.domain == ""), default=0)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._classifier.interface.n_classes
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs of the file."""
+        return self._classifier.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs of the file."""
+        return self._classifier.outputs
+
+    @property
+    def exporter(self) -> str:
+        """What wrote the file, such as ``pytorch 2.9``; empty when it does not say."""
+        return self._exporter
+
+    @property
+    def opset(self) -> int:
+        """The file's opset of the domain ai.onnx."""
+        return self._opset
+
+    @property
+    def feature_layer(self) -> str | None:
+        """The tensor that CAM methods take as feature map; ``None`` when there is none."""
+        return self._white_box.feature_layer
+
+    def applicability(self) -> tuple[Applicability, ...]:
+        """Return for every method whether it applies to this model, by name."""
+        reasons = {
+            method.name: self._white_box.obstacle(method) if method.in_graph else ""
+            for method in list_methods()
+        }
+        return tuple(Applicability(name, not why, why) for name, why in reasons.items())
+
+    def predict(
+        self,
+        image: ImageLike | None = None,
+        *,
+        tensor: npt.ArrayLike | None = None,
+        preprocessing: PreprocessingLike | None = None,
+        top: int = _TOP,
+    ) -> Prediction:
+        """Return the classes of the highest scores for one image or tensor; see `explain`."""
+        (prepared,) = self._prepare(image, tensor, preprocessing)
+        return predict(self._classifier.scores(prepared.x, Control()), self.labels, top)
+
+    def explain(
+        self,
+        image: ImageLike | Sequence[ImageLike] | None = None,
+        *,
+        tensor: npt.ArrayLike | None = None,
+        method: str = "grad_cam",
+        target: Target = None,
+        preprocessing: PreprocessingLike | None = None,
+        control: Control | None = None,
+        **options: Any,
+    ) -> Explanation | list[Explanation]:
+        """Explain what the model sees.
+
+        Parameters
+        ----------
+        image
+            A path, encoded bytes, a PIL image or a uint8 array ``[H, W, C]``; or a list of these.
+        tensor
+            Instead of an image the model's own input, ``[N, ...]`` or one without the batch axis.
+        method
+            See `list_methods`.
+        target
+            A class index, a label, ``"top3"``, or a list of these; by default the class of the
+            highest score.
+        preprocessing
+            Instead of the model's own: a preset's name, a JSON file, a mapping.
+        control
+            For progress and cancellation.
+        **options
+            The method's options.
+
+        Returns
+        -------
+        Explanation or list of Explanation
+            One for one image and one target; else a list, for each image all targets.
+
+        Raises
+        ------
+        InvalidArgument
+            Something in the call is wrong; the violations name every field.
+        NotFound
+            There is no such file or label.
+        FailedPrecondition
+            The method does not apply to this model, or the model failed; with the reason.
+        """
+        found = self.explain_all(
+            image,
+            tensor=tensor,
+            method=method,
+            target=target,
+            preprocessing=preprocessing,
+            control=control,
+            **options,
+        )
+        several = isinstance(image, list | tuple) or is_several(target) or len(found) > 1
+        return found if several else found[0]
+
+    def explain_all(
+        self,
+        image: ImageLike | Sequence[ImageLike] | None = None,
+        *,
+        tensor: npt.ArrayLike | None = None,
+        method: str = "grad_cam",
+        target: Target = None,
+        preprocessing: PreprocessingLike | None = None,
+        control: Control | None = None,
+        **options: Any,
+    ) -> list[Explanation]:
+        """As `explain`, always a list."""
+        declared = get_method(method)
+        resolved = declared.resolve(options)
+        clock = Clock()
+        with clock.stage("preprocess"):
+            inputs = self._prepare(image, tensor, preprocessing)
+        return [
+            explanation
+            for prepared in inputs
+            for explanation in self._explain_one(
+                declared, resolved, prepared, target, control or Control(), clock
+            )
+        ]
+
+    def _prepare(
+        self,
+        image: ImageLike | Sequence[ImageLike] | None,
+        tensor: npt.ArrayLike | None,
+        preprocessing: PreprocessingLike | None,
+    ) -> list[PreparedInput]:
+        known = self.preprocessing if preprocessing is None else read_preprocessing(preprocessing)
+        return prepare(image, tensor, known, self._classifier)
+
+    def _explain_one(
+        self,
+        method: Method,
+        options: Mapping[str, Any],
+        prepared: PreparedInput,
+        target: Target,
+        control: Control,
+        clock: Clock,
+    ) -> list[Explanation]:
+        layer, batch_size, evaluations, notices = None, 1, 1, []
+        score_kind: ScoreKind = options.get("score", "logit")
+        if method.in_graph:
+            with clock.stage("rewrite"):
+                layer = self._white_box.prepare(method, options)
+            control.check()
+        with clock.stage("predict"):
+            scores = self._classifier.scores(prepared.x, control)
+            of_kind = scores.of_kind(score_kind)[0]
+        targets = resolve_targets(target, of_kind, self.labels)
+        with clock.stage("run"):
+            if method.in_graph:
+                batch_size = self._white_box.batch_size
+                results = self._white_box.run(method, options, prepared.x, targets, control)
+                evaluations += len(targets)
+            else:
+                run = PictureRun(
+                    prepared,
+                    self._classifier,
+                    targets,
+                    score_kind,
+                    options.get("batch_size"),
+                    control,
+                )
+                results = method.run(run, **options)
+                batch_size, notices = run.batch_size, run.notices
+                evaluations += run.evaluations
+        provenance = Provenance(
+            options=dict(options),
+            model_name=self.name,
+            model_sha256=self.sha256,
+            layer=layer,
+            preprocessing=prepared.preprocessing.to_dict() if prepared.preprocessing else None,
+            provider=self.provider,
+            threads=self.threads,
+            batch_size=batch_size,
+            seed=options.get("seed"),
+            evaluations=evaluations,
+            timings_ms=dict(clock.ms),
+        )
+        prediction = predict(scores, self.labels, _TOP)
+        return [
+            Explanation(
+                method=method.name,
+                target=index,
+                label=None if self.labels is None else self.labels[index],
+                score=float(of_kind[index]),
+                score_kind=score_kind,
+                attribution=result.attribution,
+                heatmap=finite(result.heatmap, method.name),
+                native_heatmap=(
+                    result.heatmap if result.native_heatmap is None else result.native_heatmap
+                ),
+                segments=result.segments,
+                coefficients=result.coefficients,
+                residual=result.residual,
+                measures=result.measures,
+                prediction=prediction,
+                picture=prepared.picture,
+                warnings=(*notices, *emptiness(result, options)),
+                provenance=provenance,
+            )
+            for index, result in zip(targets, results, strict=True)
+        ]

@@ -1,0 +1,63 @@
+"""What a black-box method gets and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .control import Control
+
+__all__ = ["Result", "Run"]
+
+
+class Run(Protocol):
+    """One input to explain by forward passes.
+
+    Attributes
+    ----------
+    picture
+        What is perturbed: uint8 ``[H, W, 1 or 3]`` as resized and cropped, or with ``from_tensor``
+        the model's own input as ``[H, W, C]`` in its own units.
+    from_tensor
+        Whether ``picture`` is the model's input itself.
+    segmentation_picture
+        uint8 ``[H, W, 3]``: what segmentation sees.
+    targets
+        The classes to explain.
+    batch_size
+        Pictures of one `predict` call.
+    control
+        For progress, once a batch, which also ends the run when the caller gave up.
+    """
+
+    picture: npt.NDArray[Any]
+    from_tensor: bool
+    segmentation_picture: npt.NDArray[np.uint8]
+    targets: tuple[int, ...]
+    batch_size: int
+    control: Control
+
+    def predict(self, pictures: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return the scores ``[B, n_classes]`` of pictures ``[B, H, W, C]``."""
+        ...
+
+    def warn(self, code: str, message: str) -> None:
+        """Tell the reader something; ``code`` is ``UPPER_SNAKE``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What a method found for one target; see `Explanation` for the attributes."""
+
+    heatmap: npt.NDArray[np.float32]
+    native_heatmap: npt.NDArray[np.float32] | None = None
+    attribution: npt.NDArray[np.float32] | None = None
+    segments: npt.NDArray[np.int32] | None = None
+    coefficients: npt.NDArray[np.float64] | None = None
+    residual: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
