@@ -5,8 +5,8 @@ A check is a function that returns the value or raises ``ValueError`` saying wha
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,16 +114,19 @@ def sides(high: int) -> Check:
 
 def number(value: Any) -> float:
     """Check for a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not numeric or not abs(value) <= sys.float_info.max:
         raise ValueError(f"{_shown(value)} is not a finite number")
     return float(value)
 
 
 def per_channel(channels: int, *, positive: bool = False) -> Check:
-    """Check for one finite number per channel; a single number stands for all."""
+    """Check for one finite number per channel; a single number, or a list of it, is for all."""
 
     def check(value: Any) -> tuple[float, ...]:
-        values = value if isinstance(value, list | tuple) else [value] * channels
+        values = value if isinstance(value, list | tuple) else [value]
+        if len(values) == 1:
+            values = [values[0]] * channels
         if len(values) != channels:
             raise ValueError(f"has {len(values)} numbers where the colour has {channels} channels")
         numbers = tuple(number(one) for one in values)
@@ -138,9 +141,9 @@ def labels(value: Any) -> tuple[str, ...]:
     """Check for a list of names."""
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"{_shown(value)} is not a list of names, one per class")
-    for position, name in enumerate(value):
-        if not isinstance(name, str):
-            raise ValueError(f"entry {position} is {_shown(name)}, not a name")  # noqa: TRY004
+    wrong = [position for position, name in enumerate(value) if not isinstance(name, str)]
+    if wrong:
+        raise ValueError(f"entry {wrong[0]} is {_shown(value[wrong[0]])}, not a name")
     return tuple(value)
 
 
@@ -150,8 +153,8 @@ def labels_from(base: str | os.PathLike[str] | None) -> Check:
     def check(value: Any) -> tuple[str, ...]:
         if base is None:
             raise ValueError("is read only beside a model's own file; give labels instead")
-        if not isinstance(value, str):
-            raise ValueError(f"{_shown(value)} is not a file name")  # noqa: TRY004
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"{_shown(value)} is not a file name")
         folder = Path(base).resolve()
         try:
             file = (folder / value).resolve()

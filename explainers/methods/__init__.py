@@ -1,0 +1,1 @@
+"""The black-box methods, one file each: importing a file declares its method."""
