@@ -1,0 +1,216 @@
+"""Results: the answer's messages as plain values and NumPy arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import Message
+from onnxplain.proto import explain_pb2, types_pb2
+from onnxplain.proto.codec import array_from_tensor, choice_from_enum
+from onnxplain.proto.preprocessing import preprocessing_to_json
+from onnxplain.proto.specs import options_from_spec
+
+__all__ = ["ClassScore", "Notice", "Prediction", "Provenance", "Result", "results_of"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a reader should know: a stable ``code`` (``UPPER_SNAKE``) and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """A class with its scores; a score is ``None`` where the model does not show it."""
+
+    index: int
+    label: str | None
+    logit: float | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classes of the highest scores, highest first."""
+
+    top: tuple[ClassScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How a result was made: enough to make it again.
+
+    Attributes
+    ----------
+    options
+        The method's options, every one with the value that was in effect; unset ones are absent.
+    timings_ms
+        Milliseconds on the server by stage; ``queue`` and ``total`` among them.
+
+    The others are as in the message ``Provenance`` of ``explain.proto``.
+    """
+
+    options: Mapping[str, Any]
+    model_name: str
+    model_version: str
+    model_sha256: str
+    layer: str | None
+    preprocessing: Mapping[str, Any] | None
+    provider: str
+    threads: int
+    batch_size: int
+    seed: int | None
+    evaluations: int
+    timings_ms: Mapping[str, float]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """Where one image speaks for one class.
+
+    Attributes
+    ----------
+    method, target, label, score, score_kind
+        The method; the class explained, its name if the model has labels, its score and what that
+        is: ``logit`` or ``probability``.
+    attribution
+        float32 in the layout of the model's input without batch axis; ``None`` for methods that
+        have none.
+    heatmap
+        float32 ``[H, W]``, the size of the model's input; signed, not normalised.
+    native_heatmap
+        float32 ``[h, w]`` at the resolution of the method.
+    segments, coefficients
+        int32 ``[H, W]`` superpixel of every pixel, and the weight of each: LIME only.
+    residual
+        Measured error of the sum that the method claims, where it claims one.
+    measures
+        Further numbers of the method, such as LIME's ``r2``.
+    prediction
+        What the model says about the image.
+    overlay_png
+        The heatmap over the picture as a PNG file, when asked for.
+    warnings
+        What to know when reading the map.
+    provenance
+        How it was made.
+    request_id
+        What the server's log names the call by.
+
+    Arrays that were not asked for are ``None``; all are read-only.
+    """
+
+    method: str
+    target: int
+    label: str | None
+    score: float
+    score_kind: str | None
+    attribution: npt.NDArray[np.float32] | None
+    heatmap: npt.NDArray[np.float32] | None
+    native_heatmap: npt.NDArray[np.float32] | None
+    segments: npt.NDArray[np.int32] | None
+    coefficients: npt.NDArray[np.float64] | None
+    residual: float | None
+    measures: Mapping[str, float]
+    prediction: Prediction
+    overlay_png: bytes | None
+    warnings: tuple[Notice, ...]
+    provenance: Provenance
+    request_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but arrays and picture, as JSON values."""
+        without = {"overlay_png", "prediction", "warnings", "provenance", "measures", *_ARRAYS}
+        plain = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in without
+        }
+        return plain | {
+            "measures": dict(self.measures),
+            "prediction": dataclasses.asdict(self.prediction),
+            "warnings": [dataclasses.asdict(notice) for notice in self.warnings],
+            "provenance": dataclasses.asdict(self.provenance),
+        }
+
+
+_ARRAYS = ("attribution", "heatmap", "native_heatmap", "segments", "coefficients")
+
+
+def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[Result]:
+    """Return the results of an answer, one per target.
+
+    Raises
+    ------
+    CodecError
+        The answer is not what it claims to be.
+    """
+    method, options = options_from_spec(response.provenance.method)
+    provenance = _provenance(response, options)
+    prediction = Prediction(tuple(_class_score(one) for one in response.prediction.top))
+    return [
+        Result(
+            method=method,
+            target=one.class_index,
+            label=one.label or None,
+            score=one.score,
+            score_kind=choice_from_enum(types_pb2.ScoreKind.DESCRIPTOR, one.score_kind),
+            residual=_optional(one, "residual"),
+            measures=dict(one.measures),
+            prediction=prediction,
+            overlay_png=one.overlay_png or None,
+            warnings=tuple(Notice(notice.code, notice.message) for notice in one.warnings),
+            provenance=provenance,
+            request_id=request_id,
+            **{name: _array(one, name) for name in _ARRAYS},
+        )
+        for one in response.attributions
+    ]
+
+
+def _array(message: Message, field: str) -> Any:
+    tensor = _optional(message, field)
+    return None if tensor is None else array_from_tensor(tensor)
+
+
+def _provenance(response: explain_pb2.ExplainResponse, options: Mapping[str, Any]) -> Provenance:
+    made, timings = response.provenance, response.timings
+    return Provenance(
+        options=options,
+        model_name=made.model.name,
+        model_version=made.model.version,
+        model_sha256=made.model_sha256,
+        layer=made.layer or None,
+        preprocessing=(
+            preprocessing_to_json(made.preprocessing) if made.HasField("preprocessing") else None
+        ),
+        provider=made.execution_provider,
+        threads=made.threads,
+        batch_size=made.batch_size,
+        seed=_optional(made, "seed"),
+        evaluations=made.evaluations,
+        timings_ms={**timings.stages_ms, "queue": timings.queue_ms, "total": timings.total_ms},
+        versions=dict(made.versions),
+    )
+
+
+def _class_score(one: explain_pb2.ClassScore) -> ClassScore:
+    return ClassScore(
+        index=one.class_index,
+        label=one.label or None,
+        logit=_optional(one, "logit"),
+        probability=_optional(one, "probability"),
+    )
+
+
+def _optional(message: Message, field: str) -> Any:
+    """Return the field's value, ``None`` where it is unset."""
+    return getattr(message, field) if message.HasField(field) else None

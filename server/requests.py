@@ -1,0 +1,200 @@
+"""Reading a request: everything that can be checked without its model, all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+from onnxplain.explainers import Preprocessing
+from onnxplain.graph_rewrites import InvalidArgument, Violation, get_method
+from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
+from onnxplain.proto.codec import CodecError, array_from_tensor
+from onnxplain.proto.preprocessing import preprocessing_to_json
+from onnxplain.proto.specs import options_from_spec
+
+__all__ = ["Order", "in_request_terms", "read_request"]
+
+_DEFAULT_OUTPUT = explain_pb2.OutputOptions(heatmap=True, prediction=True)
+_DEFAULT_RANGE = {"range": [0.0, 255.0]}
+_LIKE_TOP_K = re.compile(r"top-?\d+")  # what the library takes for the k highest scores
+
+# Fields of the request by the names that the library's errors give them.
+_FIELDS = {
+    "image": "input.image.data",
+    "tensor": "input.tensor",
+    "preprocessing": "input.preprocessing",
+    "colormap": "output.overlay.colormap",
+    "opacity": "output.overlay.opacity",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a request asks for, as `Model.explain_all` takes it; image or tensor is ``None``."""
+
+    method: str
+    options: Mapping[str, Any]
+    image: bytes | None
+    tensor: npt.NDArray[Any] | None
+    preprocessing: Preprocessing | None
+    target: int | str | list[int | str] | None
+    output: explain_pb2.OutputOptions
+
+
+def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Order:
+    """Return what the request asks for.
+
+    Raises
+    ------
+    InvalidArgument
+        With the reason of the first and the fields of all that is wrong.
+    """
+    reader = _Reader()
+    if not request.model.name:
+        reader.wrong("REQUEST_INVALID", "model.name", "name a model; ListModels lists them")
+    method, options = reader.method(request.method)
+    image, tensor = reader.picture_or_tensor(request.input)
+    order = Order(
+        method=method,
+        options=options,
+        image=image,
+        tensor=tensor,
+        preprocessing=reader.preprocessing(request.input),
+        target=reader.target(request.target, max_targets),
+        output=request.output if request.HasField("output") else _DEFAULT_OUTPUT,
+    )
+    opacity = order.output.overlay.opacity
+    if not 0 <= opacity <= 1:
+        text = f"opacity {opacity:g} is not between 0 and 1"
+        reader.wrong("OPTION_OUT_OF_RANGE", "output.overlay.opacity", text)
+    reader.finish()
+    return order
+
+
+def in_request_terms(error: InvalidArgument, method: str = "") -> InvalidArgument:
+    """Name the request's fields in an error of the library, which names its own parameters."""
+    spec = methods_pb2.MethodSpec.DESCRIPTOR.fields_by_name.get(method)
+    message = None if spec is None else spec.message_type
+    options: Iterable[str] = () if message is None else message.fields_by_name
+    fields = _FIELDS | {option: f"method.{method}.{option}" for option in options}
+
+    def field(subject: str) -> str:
+        name, dot, rest = subject.partition(".")
+        return fields.get(name, name) + dot + rest
+
+    error.violations = tuple(
+        Violation(field(violation.subject), violation.description) for violation in error.violations
+    )
+    return error
+
+
+class _Reader:
+    """Collects what is wrong while fields are read; what is wrong reads as nothing."""
+
+    def __init__(self) -> None:
+        self._found: list[InvalidArgument] = []
+
+    def wrong(self, reason: str, field: str, description: str) -> None:
+        violations = [Violation(field, description)]
+        self.add(InvalidArgument(reason, description, violations=violations))
+
+    def add_codec(self, error: CodecError, prefix: str = "") -> None:
+        violations = [Violation(f"{prefix}{field}", text) for field, text in error.violations]
+        self.add(InvalidArgument(error.reason, str(error), violations=violations))
+
+    def add(self, error: InvalidArgument) -> None:
+        self._found.append(error)
+
+    def finish(self) -> None:
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            raise InvalidArgument(
+                self._found[0].reason,
+                "; ".join(error.message for error in self._found),
+                violations=[one for error in self._found for one in error.violations],
+            )
+
+    def method(self, given: methods_pb2.MethodSpec) -> tuple[str, dict[str, Any]]:
+        try:
+            method, options = options_from_spec(given)
+        except CodecError as error:
+            self.add_codec(error)
+            return "", {}
+        try:
+            get_method(method).resolve(options)
+        except InvalidArgument as error:
+            self.add(in_request_terms(error, method))
+        return method, options
+
+    def picture_or_tensor(
+        self, given: types_pb2.Input
+    ) -> tuple[bytes | None, npt.NDArray[Any] | None]:
+        kind = given.WhichOneof("kind")
+        if kind == "image":
+            return given.image.data, None
+        if kind == "tensor":
+            try:
+                tensor = array_from_tensor(given.tensor)
+            except CodecError as error:
+                self.add_codec(error, "input.tensor.")
+            else:
+                if tensor.ndim == 4 and len(tensor) != 1:
+                    text = f"a call explains one input; this tensor holds {len(tensor)}"
+                    self.wrong("TENSOR_INVALID", "input.tensor.shape", text)
+                return None, tensor
+        else:
+            text = "set input.image, the bytes of a picture file, or input.tensor"
+            self.wrong("INPUT_INVALID", "input", text)
+        return None, None
+
+    def preprocessing(self, given: types_pb2.Input) -> Preprocessing | None:
+        kind = given.WhichOneof("preprocessing_override")
+        try:
+            if kind == "preset":
+                return Preprocessing.preset(given.preset)
+            if kind == "preprocessing":
+                values = preprocessing_to_json(given.preprocessing)
+                return Preprocessing.from_dict(_DEFAULT_RANGE | values)
+        except CodecError as error:
+            self.add_codec(error)
+        except InvalidArgument as error:
+            self.add(in_request_terms(error))
+        return None
+
+    def target(
+        self, given: types_pb2.Target, max_targets: int
+    ) -> int | str | list[int | str] | None:
+        kind = given.WhichOneof("kind")
+        if kind == "class_index":
+            return given.class_index
+        if kind == "label":
+            return self._label(given.label, "target.label")
+        if kind is None:
+            return None
+        count = given.top_k if kind == "top_k" else len(given.classes.classes)
+        if not 1 <= count <= max_targets:
+            text = f"{count} targets in one call; 1 to {max_targets} are allowed"
+            self.wrong("TARGET_INVALID", f"target.{kind}", text)
+            return None
+        if kind == "top_k":
+            return f"top{count}"
+        return [
+            self._class(one, f"target.classes.classes[{position}]")
+            for position, one in enumerate(given.classes.classes)
+        ]
+
+    def _class(self, given: types_pb2.ClassRef, field: str) -> int | str:
+        kind = given.WhichOneof("kind")
+        if kind is None:
+            self.wrong("TARGET_INVALID", field, f"{field} names no class; set index or label")
+        return self._label(given.label, f"{field}.label") if kind == "label" else given.index
+
+    def _label(self, label: str, field: str) -> str:
+        if _LIKE_TOP_K.fullmatch(label):
+            text = f"{label!r} cannot be given as a label; use top_k, or the class's index"
+            self.wrong("TARGET_INVALID", field, text)
+        return label

@@ -1,0 +1,122 @@
+"""Writing an answer: explanations as the message that carries them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnxplain.explainers import ClassScore, Explanation, Prediction, Provenance
+from onnxplain.explainers.clock import Clock
+from onnxplain.proto import explain_pb2, types_pb2
+from onnxplain.proto.codec import enum_from_choice, tensor_from_array
+from onnxplain.proto.preprocessing import preprocessing_from_json
+from onnxplain.proto.specs import spec_from_options
+
+__all__ = ["explain_response"]
+
+
+def explain_response(
+    explanations: Sequence[Explanation],
+    version: str,
+    output: explain_pb2.OutputOptions,
+    clock: Clock,
+) -> explain_pb2.ExplainResponse:
+    """Return the answer to one call, whose ``explanations`` are of one input.
+
+    Parameters
+    ----------
+    version
+        Of the model that answered.
+    output
+        What the answer is to hold.
+    clock
+        Takes the time of the stages.
+    """
+    with clock.stage("render"):
+        overlays = [_overlay_png(one, output) for one in explanations]
+    with clock.stage("encode"):
+        first = explanations[0]
+        response = explain_pb2.ExplainResponse(
+            attributions=[
+                _attribution(one, output, png)
+                for one, png in zip(explanations, overlays, strict=True)
+            ],
+            provenance=_provenance(first.method, first.provenance, version),
+        )
+        if output.prediction:
+            response.prediction.CopyFrom(_prediction(first.prediction))
+    return response
+
+
+def _attribution(
+    one: Explanation, output: explain_pb2.OutputOptions, overlay_png: bytes
+) -> explain_pb2.Attribution:
+    kind = enum_from_choice(types_pb2.ScoreKind.DESCRIPTOR, one.score_kind)
+    message = explain_pb2.Attribution(
+        class_index=one.target,
+        label=one.label or "",
+        score=one.score,
+        score_kind=types_pb2.ScoreKind.ValueType(kind),
+        residual=one.residual,
+        measures=one.measures,
+        overlay_png=overlay_png,
+        warnings=[
+            explain_pb2.Notice(code=notice.code, message=notice.message) for notice in one.warnings
+        ],
+    )
+    arrays = {
+        "attribution": (output.attribution, one.attribution, np.float32),
+        "heatmap": (output.heatmap, one.heatmap, np.float32),
+        "native_heatmap": (output.native_heatmap, one.native_heatmap, np.float32),
+        "segments": (output.segments, one.segments, np.int32),
+        "coefficients": (True, one.coefficients, np.float64),
+    }
+    for name, (wanted, array, dtype) in arrays.items():
+        if wanted and array is not None:
+            getattr(message, name).CopyFrom(tensor_from_array(np.asarray(array, dtype)))
+    return message
+
+
+def _overlay_png(one: Explanation, output: explain_pb2.OutputOptions) -> bytes:
+    if not output.HasField("overlay"):
+        return b""
+    wanted = output.overlay
+    options: dict[str, Any] = {}
+    if wanted.colormap:
+        options["colormap"] = wanted.colormap
+    if wanted.HasField("opacity"):
+        options["opacity"] = wanted.opacity
+    file = io.BytesIO()
+    one.overlay(**options).save(file, "PNG")
+    return file.getvalue()
+
+
+def _prediction(prediction: Prediction) -> explain_pb2.Prediction:
+    def score(one: ClassScore) -> explain_pb2.ClassScore:
+        return explain_pb2.ClassScore(
+            class_index=one.index,
+            label=one.label or "",
+            logit=one.logit,
+            probability=one.probability,
+        )
+
+    return explain_pb2.Prediction(top=[score(one) for one in prediction.top])
+
+
+def _provenance(method: str, made: Provenance, version: str) -> explain_pb2.Provenance:
+    preprocessing = made.preprocessing
+    return explain_pb2.Provenance(
+        method=spec_from_options(method, made.options),
+        model=types_pb2.ModelRef(name=made.model_name, version=version),
+        model_sha256=made.model_sha256,
+        layer=made.layer or "",
+        preprocessing=None if preprocessing is None else preprocessing_from_json(preprocessing),
+        execution_provider=made.provider,
+        threads=made.threads,
+        batch_size=made.batch_size,
+        seed=made.seed,
+        evaluations=made.evaluations,
+        versions=made.versions,
+    )
