@@ -11,6 +11,7 @@ from onnxplain.graph_rewrites import InvalidArgument
 from onnxplain.proto import explain_pb2, explain_pb2_grpc
 from typing_extensions import override
 
+from .logs import LOGGER, fields
 from .models import ServedModel, ServedModels
 from .pool import WorkerPool
 from .requests import Order, in_request_terms, read_request
@@ -44,6 +45,7 @@ class ExplainService(explain_pb2_grpc.ExplainServiceServicer):
 
 def _explain(served: ServedModel, order: Order, control: Control) -> explain_pb2.ExplainResponse:
     clock = Clock()
+    LOGGER.debug("explaining", extra=fields(model=served.files.name, method=order.method))
     try:
         explanations = served.model.explain_all(
             order.image,

@@ -10,15 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from onnxplain.graph_rewrites import OnnxplainError
+from onnxplain.graph_rewrites import InvalidArgument, OnnxplainError, Violation
 
 from .errors import bug_status, retry_after, to_status
 from .logs import LOGGER, fields
 
 __all__ = ["CallInterceptor"]
-
-_Call = Callable[[Any, Any], Awaitable[Any]]
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _REQUEST_ID_KEY = "x-request-id"
@@ -42,19 +41,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not name.startswith("/onnxplain."):
             return handler
         return grpc.unary_unary_rpc_method_handler(
-            _guarded(name.rpartition("/")[2], handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+            _guarded(name.rpartition("/")[2], handler),
             response_serializer=handler.response_serializer,
         )
 
 
-def _guarded(name: str, call: _Call) -> _Call:
-    async def guarded(request: Any, context: Any) -> Any:
+def _guarded(name: str, handler: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
+    async def guarded(wire: bytes, context: Any) -> Any:
         request_id = _request_id(context)
-        log = _CallLog(name, request, request_id)
+        log = _CallLog(name, request_id)
         context.set_trailing_metadata(((_REQUEST_ID_KEY, request_id),))
         try:
-            response = await call(request, context)
+            request = _message(wire, handler.request_deserializer)
+            log.describe(request)
+            response = await handler.unary_unary(request, context)
         except asyncio.CancelledError:
             left = context.time_remaining()
             log.write("CANCELLED" if left is None or left > 0 else "DEADLINE_EXCEEDED")
@@ -91,6 +91,16 @@ async def _abort(
     raise AssertionError("abort returned")
 
 
+def _message(wire: bytes, parse: Callable[[bytes], Any]) -> Any:
+    """Return the request; gRPC itself would answer UNKNOWN to one that cannot be read."""
+    try:
+        return parse(wire)
+    except DecodeError:
+        message = "the bytes are no request of this call; generate the client from our .proto files"
+        violations = [Violation("request", message)]
+        raise InvalidArgument("REQUEST_INVALID", message, violations=violations) from None
+
+
 def _request_id(context: Any) -> str:
     """Return the caller's request id if it is a sensible one, else a new one."""
     for key, value in context.invocation_metadata() or ():
@@ -102,15 +112,18 @@ def _request_id(context: Any) -> str:
 class _CallLog:
     """The one log line of a call; never of its contents."""
 
-    def __init__(self, name: str, request: Any, request_id: str) -> None:
+    def __init__(self, name: str, request_id: str) -> None:
         self._name = name
         self._began = time.perf_counter()
+        self._fields: dict[str, object] = {"request_id": request_id}
+
+    def describe(self, request: Any) -> None:
+        """Note which model and method are asked for, in calls that have such."""
         known = request.DESCRIPTOR.fields_by_name
-        self._fields = {
-            "model": request.model.name[:128] if "model" in known else None,
-            "method": request.method.WhichOneof("method") if "method" in known else None,
-            "request_id": request_id,
-        }
+        if "model" in known:
+            self._fields["model"] = request.model.name[:128]
+        if "method" in known:
+            self._fields["method"] = request.method.WhichOneof("method")
 
     def write(self, code: str, **more: str) -> None:
         milliseconds = round(1000 * (time.perf_counter() - self._began), 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
+from google.protobuf.unknown_fields import UnknownFieldSet
 from onnxplain.explainers import Preprocessing
 from onnxplain.graph_rewrites import InvalidArgument, Violation, get_method
 from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
@@ -124,6 +125,10 @@ class _Reader:
         except CodecError as error:
             self.add_codec(error)
             return "", {}
+        unknown = UnknownFieldSet(getattr(given, method))
+        for number in sorted({unknown[n].field_number for n in range(len(unknown))}):
+            text = f"this server knows no option {number} of {method}; ListMethods lists them all"
+            self.wrong("UNKNOWN_OPTION", f"method.{method}", text)
         try:
             get_method(method).resolve(options)
         except InvalidArgument as error:
