@@ -41,7 +41,7 @@ class Builder:
 
     def constant(self, array: np.ndarray) -> ir.Value:
         """Return an initialiser holding ``array``; equal arrays share one."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             name = f"onnxplain/constant_{len(self.graph.initializers)}"
@@ -57,7 +57,8 @@ class Builder:
         """Return ``x`` in the shape of ``like``."""
         sizes = dims(like)
         if like.shape is not None and sizes.count(None) <= 1 and 0 not in sizes:
-            return self.Reshape(x, [-1 if size is None else size for size in sizes])
+            shape = np.array([-1 if size is None else size for size in sizes], np.int64)
+            return self.Reshape(x, self.constant(shape))
         return self.Reshape(x, self.Shape(like))
 
     def expand_like(self, x: ir.Value, like: ir.Value) -> ir.Value:

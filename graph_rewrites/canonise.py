@@ -1,6 +1,6 @@
 """Bringing any ONNX file into one form, so that the rules stay few; the outputs stay the same.
 
-Local functions are inlined, opsets below 21 raised to 21 (newer ones kept), everything that depends
+Local functions are inlined, and operators that runtimes themselves take apart; opsets below 21 raised to 21 (newer ones kept), everything that depends
 on no input is folded, Identity and Dropout disappear, shapes are inferred.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx
 import onnx.inliner
+import onnx.shape_inference
 import onnx.version_converter
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
@@ -19,6 +20,7 @@ from .errors import FailedPrecondition
 __all__ = ["OPSET", "canonise"]
 
 OPSET = 21
+_TAKEN_APART = ("GroupNormalization",)
 _FOLD_LIMIT = 1 << 27  # elements; a weight of VGG's first linear layer has 1.03e8
 
 
@@ -45,6 +47,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         if proto.functions:
             proto = onnx.inliner.inline_local_functions(proto)
+        proto = _taken_apart(proto)
         if _opset(proto) < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
         canonical = ir.from_proto(proto)
@@ -72,6 +75,20 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     passes.NameFixPass()(canonical)
     passes.ShapeInferencePass()(canonical)
     return ir.to_proto(canonical)
+
+
+def _taken_apart(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace the operators that runtimes run by the function ONNX defines them by."""
+    if not any(node.op_type in _TAKEN_APART for node in proto.graph.node):
+        return proto
+    known = {value.name for value in (*proto.graph.value_info, *proto.graph.input)}
+    for tensor in proto.graph.initializer:  # the inliner asks for every operand's type
+        if tensor.name not in known:
+            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            proto.graph.value_info.append(info)
+    typed = onnx.shape_inference.infer_shapes(proto)
+    names = [("", op_type) for op_type in _TAKEN_APART]
+    return onnx.inliner.inline_selected_functions(typed, names, inline_schema_functions=True)
 
 
 def _opset(proto: onnx.ModelProto) -> int:

@@ -136,6 +136,7 @@ def backward(
         for node, found in nodes
         if found is None
     ]
+    varying = {*wrt, *(output for node, _ in nodes for output in node.outputs)}
     arriving: dict[ir.Value, list[ir.Value]] = {value: [dy] for value, dy in start.items()}
     for node, found in reversed(nodes):
         upstream = [_total(op, arriving.get(output, ())) for output in node.outputs]
@@ -147,7 +148,7 @@ def backward(
             refused.append(Violation(label(node), f"{kind(node)}: {refusal}"))
             continue
         for x, dx in zip(node.inputs, contributions, strict=True):
-            if x is not None and dx is not None:
+            if x in varying and dx is not None:
                 part = unbroadcast(op, dx, node.outputs[0], x) if found.broadcasts else dx
                 arriving.setdefault(x, []).append(part)
     if refused:

@@ -1,6 +1,25 @@
 """Rule tables: what a backward pass does at each operator."""
 
-from . import activations, arithmetic, linear, pooling, shaping
+from . import (
+    activations,
+    arithmetic,
+    indexing,
+    linear,
+    normalisation,
+    pooling,
+    resampling,
+    shaping,
+)
 from .tables import gradient
 
-__all__ = ["activations", "arithmetic", "gradient", "linear", "pooling", "shaping"]
+__all__ = [
+    "activations",
+    "arithmetic",
+    "gradient",
+    "indexing",
+    "linear",
+    "normalisation",
+    "pooling",
+    "resampling",
+    "shaping",
+]

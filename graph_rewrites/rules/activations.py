@@ -1,4 +1,4 @@
-"""Gradients of elementwise activations, from the output ``y`` where it determines the slope.
+"""Gradients of activations, from the output ``y`` where it determines the slope.
 
 A mask taken from the output leaves the activation the only consumer of its input, so that
 runtimes still fuse it with the convolution before it.
@@ -6,8 +6,10 @@ runtimes still fuse it with the convolution before it.
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, operand
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 from .tables import gradient
@@ -84,6 +86,90 @@ def softmax(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     weighted = op.Mul(dy, y)
     total = op.ReduceSum(weighted, [attribute(node, "axis", -1)], keepdims=1)
     return [op.Sub(weighted, op.Mul(y, total))]
+
+
+@gradient.rule("LogSoftmax", since=13)
+def log_softmax(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy - e^y sum(dy), the sum along the axis."""
+    total = op.ReduceSum(dy, [attribute(node, "axis", -1)], keepdims=1)
+    return [op.Sub(dy, op.Mul(op.Exp(node.outputs[0]), total))]
+
+
+@gradient.rule("PRelu")
+def prelu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy where x > 0, else slope dy."""
+    x, slope = operand(node, 0), operand(node, 1)
+    if constant_array(slope) is None:
+        raise UnsupportedNodeError("its slope is computed from the input")
+    return [op.Where(op.Greater(x, 0.0), dy, op.Mul(dy, slope)), None]
+
+
+@gradient.rule("ThresholdedRelu")
+def thresholded_relu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy where x > alpha."""
+    above = op.Greater(operand(node), attribute(node, "alpha", 1.0))
+    return [op.Mul(dy, op.CastLike(above, dy))]
+
+
+@gradient.rule("Elu", "Celu", "Selu")
+def elu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = k dy where y > 0, else dy (y + k alpha) / c.
+
+    Y = k x where x > 0, else k alpha (e^(x/c) - 1); has k = c = 1, Celu k = 1 and c = alpha, Selu c = 1.
+    """
+    y = node.outputs[0]
+    alpha = attribute(node, "alpha", 1.67326319217681884765625 if node.op_type == "Selu" else 1.0)
+    k = attribute(node, "gamma", 1.05070102214813232421875) if node.op_type == "Selu" else 1.0
+    c = alpha if node.op_type == "Celu" else 1.0
+    below = op.Div(op.Add(y, k * alpha), c)
+    return [op.Mul(dy, op.Where(op.Greater(y, 0.0), op.CastLike(k, y), below))]
+
+
+@gradient.rule("Softplus")
+def softplus(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy sigmoid(x)."""
+    return [op.Mul(dy, op.Sigmoid(operand(node)))]
+
+
+@gradient.rule("Softsign")
+def softsign(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy / (1 + |x|)^2."""
+    size = op.Add(op.Abs(operand(node)), 1.0)
+    return [op.Div(dy, op.Mul(size, size))]
+
+
+@gradient.rule("Gelu")
+def gelu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Y = x P(x): dx = dy (P + x P'), with P the normal distribution or its tanh approximation."""
+    x = operand(node)
+    if attribute(node, "approximate", "none") == "none":
+        share = op.Mul(op.Add(op.Erf(op.Div(x, math.sqrt(2))), 1.0), 0.5)
+        slope = op.Div(op.Exp(op.Mul(op.Mul(x, x), -0.5)), math.sqrt(2 * math.pi))
+    else:
+        root, cubic = math.sqrt(2 / math.pi), 0.044715
+        square = op.Mul(x, x)
+        t = op.Tanh(op.Mul(op.Mul(x, op.Add(op.Mul(square, cubic), 1.0)), root))
+        share = op.Mul(op.Add(t, 1.0), 0.5)
+        inner = op.Mul(op.Add(op.Mul(square, 3 * cubic), 1.0), 0.5 * root)
+        slope = op.Mul(op.Sub(1.0, op.Mul(t, t)), inner)
+    return [op.Mul(dy, op.Add(share, op.Mul(x, slope)))]
+
+
+@gradient.rule("Swish", since=24)
+def swish(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Y = x s(alpha x), s the sigmoid: dx = dy s (1 + alpha x (1 - s))."""
+    x, alpha = operand(node), attribute(node, "alpha", 1.0)
+    s = op.Sigmoid(op.Mul(x, alpha))
+    return [op.Mul(dy, op.Mul(s, op.Add(op.Mul(op.Mul(x, alpha), op.Sub(1.0, s)), 1.0)))]
+
+
+@gradient.rule("Mish")
+def mish(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Y = x t, t = tanh(softplus(x)): dx = dy (t + x sigmoid(x) (1 - t^2))."""
+    x = operand(node)
+    t = op.Tanh(op.Softplus(x))
+    slope = op.Mul(op.Mul(x, op.Sigmoid(x)), op.Sub(1.0, op.Mul(t, t)))
+    return [op.Mul(dy, op.Add(t, slope))]
 
 
 @gradient.rule("Dropout")

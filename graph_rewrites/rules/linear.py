@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, rank
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError, unbroadcast
 
 from .convolution import convolution_adjoint, window
@@ -26,6 +28,41 @@ def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     win = window(node, weight.shape[2:])
     dx = convolution_adjoint(op, dy, weight, attribute(node, "group", 1), win, x, y)
     return [dx, *[None] * (len(node.inputs) - 1)]
+
+
+@gradient.rule("ConvTranspose")
+def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = the convolution whose adjoint the operator is."""
+    weight = operand(node, 1)
+    array = constant_array(weight)
+    if array is None:
+        raise UnsupportedNodeError("its weights are computed from the input")
+    pads = _transposed_pads(node, array.shape[2:])
+    names = ("dilations", "group", "strides")
+    attributes = {name: attribute(node, name) for name in names if name in node.attributes}
+    dx = op.Conv(dy, weight, pads=pads, **attributes)
+    return [dx, *[None] * (len(node.inputs) - 1)]
+
+
+def _transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
+    """Return what ConvTranspose cuts off its output: begins, then ends."""
+    n = len(kernel)
+    auto_pad, asked = attribute(node, "auto_pad", "NOTSET"), attribute(node, "output_shape")
+    if auto_pad in ("NOTSET", "VALID") and asked is None:
+        return list(attribute(node, "pads", [0] * (2 * n)))
+    strides, dilations = attribute(node, "strides", [1] * n), attribute(node, "dilations", [1] * n)
+    extra = attribute(node, "output_padding", [0] * n)
+    begins, ends = [], []
+    sizes = zip(dims(operand(node))[2:], dims(node.outputs[0])[2:], strict=True)
+    for axis, (before, after) in enumerate(sizes):
+        if before is None or after is None:
+            raise UnsupportedNodeError("its padding follows from a size that is dynamic")
+        whole = strides[axis] * (before - 1) + dilations[axis] * (kernel[axis] - 1) + 1
+        total = max(whole + extra[axis] - after, 0)
+        small, large = total // 2, total - total // 2
+        begins.append(small if auto_pad == "SAME_UPPER" else large)
+        ends.append(large if auto_pad == "SAME_UPPER" else small)
+    return begins + ends
 
 
 @gradient.rule("Gemm")
@@ -74,14 +111,22 @@ def _sum_leading(op: Builder, dx: ir.Value, node: ir.Node, x: ir.Value) -> ir.Va
     return unbroadcast(op, dx, like, x)
 
 
-@gradient.rule("BatchNormalization")
-def batch_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = dy scale / sqrt(var + epsilon), per channel."""
-    x, scale, _, _, var = node.inputs[:5]
-    if attribute(node, "training_mode", 0):
-        raise UnsupportedNodeError("it is in training mode")
-    if x is None or rank(x) is None:
-        raise UnsupportedNodeError("the rank of its input is unknown")
-    slope = op.Div(scale, op.Sqrt(op.Add(var, attribute(node, "epsilon", 1e-5))))
-    per_channel = op.Reshape(slope, [-1] + [1] * (len(dims(x)) - 2))
-    return [op.Mul(dy, per_channel), None, None, None, None]
+@gradient.rule("Einsum")
+def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Each factor gets the sum of products of dy with the other factors."""
+    equation = attribute(node, "equation").replace(" ", "")
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    if not arrow or any(len(set(term)) < len(term) or "." in term for term in (*terms, result)):
+        raise UnsupportedNodeError(
+            f"the equation {equation!r} has an ellipsis, a diagonal or no ->"
+        )
+    contributions: Contributions = []
+    for index, term in enumerate(terms):
+        others = [*terms[:index], *terms[index + 1 :]]
+        if not set(term) <= set("".join((result, *others))):
+            raise UnsupportedNodeError(f"the equation {equation!r} sums over an axis of one factor")
+        factors = [operand(node, other) for other in range(len(terms)) if other != index]
+        adjoint = f"{','.join((result, *others))}->{term}"
+        contributions.append(op.Einsum(dy, *factors, equation=adjoint))
+    return contributions

@@ -1,4 +1,4 @@
-"""Gradients of reshaping, joining and reducing."""
+"""Gradients of reshaping and reducing."""
 
 from __future__ import annotations
 
@@ -30,18 +30,6 @@ def transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     return [op.Transpose(dy, perm=[perm.index(axis) for axis in range(len(perm))])]
 
 
-@gradient.rule("Concat")
-def concat(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Each input gets its slice of dy."""
-    axis = attribute(node, "axis")
-    parts = [operand(node, index) for index in range(len(node.inputs))]
-    sizes = [dims(x)[axis] if dims(x) else None for x in parts]
-    if None in sizes:
-        lengths = op.Concat(*[op.Gather(op.Shape(x), [axis]) for x in parts], axis=0)
-        return [*op.several("Split", len(parts), dy, lengths, axis=axis)]
-    return [*op.several("Split", len(parts), dy, sizes, axis=axis)]
-
-
 @gradient.rule("ReduceMean", "ReduceSum", since=18)
 def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Every element gets dy, for a mean divided by their number."""
@@ -65,3 +53,17 @@ def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
         dy = op.Unsqueeze(dy, axes)
     dx = op.Expand(dy, op.Shape(x)) if 0 in axes else op.expand_like(dy, x)
     return [dx, *nothing]
+
+
+@gradient.rule("ReduceL2", since=18)
+def reduce_l2(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy x / y."""
+    x, y = operand(node), node.outputs[0]
+    share = op.Div(dy, y)
+    if not attribute(node, "keepdims", 1):
+        axes = constant_ints(node, 1)
+        n = rank(x)
+        if axes is None or n is None:
+            raise UnsupportedNodeError("its axes or the rank of its input are unknown")
+        share = op.Unsqueeze(share, sorted(axis % n for axis in axes))
+    return [op.Mul(x, share), *[None] * (len(node.inputs) - 1)]
