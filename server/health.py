@@ -68,12 +68,12 @@ class HealthService:
         def status() -> Any:
             return self._statuses.get(request.service, _Response.SERVICE_UNKNOWN)
 
-        last = status()
-        yield _Response(status=last)
-        while not self._stopping:
+        last = None
+        while True:
             async with self._changed:
                 while status() == last and not self._stopping:
                     await self._changed.wait()
-                changed, last = status() != last, status()
-            if changed:
-                yield _Response(status=last)
+            if status() == last:
+                return
+            last = status()
+            yield _Response(status=last)
