@@ -1,7 +1,8 @@
 """Bringing any ONNX file into one form, so that the rules stay few; the outputs stay the same.
 
-Local functions are inlined, and operators that runtimes themselves take apart; opsets below 21 raised to 21 (newer ones kept), everything that depends
-on no input is folded, Identity and Dropout disappear, shapes are inferred.
+Local functions are inlined, and so are operators that runtimes themselves take apart; opsets below
+21 are raised to 21 (newer ones kept); everything that depends on no input is folded; Identity and
+Dropout disappear; shapes are inferred.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def thresholded_relu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 def elu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = k dy where y > 0, else dy (y + k alpha) / c.
 
-    Y = k x where x > 0, else k alpha (e^(x/c) - 1); has k = c = 1, Celu k = 1 and c = alpha, Selu c = 1.
+    Y = k x where x > 0, else k alpha (e^(x/c) - 1); c is alpha for Celu, k is gamma for Selu.
     """
     y = node.outputs[0]
     alpha = attribute(node, "alpha", 1.67326319217681884765625 if node.op_type == "Selu" else 1.0)

@@ -122,7 +122,7 @@ def gather_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 
 @gradient.rule("ScatterND")
 def scatter_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Updates get dy from where they went; the data elsewhere, or everywhere where they add."""
+    """Give updates the dy of where they went, and the data what is left (all of it for add)."""
     reduction = attribute(node, "reduction", "none")
     if reduction not in ("none", "add"):
         raise UnsupportedNodeError(f"reduction {reduction}")
