@@ -55,13 +55,13 @@ class Resize:
     filter: str = "bilinear"
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width after resizing; the long side is rounded down (torchvision)."""
+        """Return height and width after resizing; the long side is rounded to the nearest."""
         if self.size is not None:
             return self.size
         short = self.short_side or min(height, width)
         if height <= width:
-            return short, short * width // height
-        return short * height // width, short
+            return short, (2 * short * width + height) // (2 * height)
+        return (2 * short * height + width) // (2 * width), short
 
 
 @dataclass(frozen=True, kw_only=True)
