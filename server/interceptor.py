@@ -24,6 +24,8 @@ _REQUEST_ID_KEY = "x-request-id"
 _DETAILS_KEY = "grpc-status-details-bin"
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
+_DEADLINE_SLACK = 0.1  # seconds; a client gives up at its deadline, a moment before ours
+
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Guards the calls of this package; health and reflection pass through it untouched.
@@ -57,7 +59,8 @@ def _guarded(name: str, handler: Any) -> Callable[[bytes, Any], Awaitable[Any]]:
             response = await handler.unary_unary(request, context)
         except asyncio.CancelledError:
             left = context.time_remaining()
-            log.write("CANCELLED" if left is None or left > 0 else "DEADLINE_EXCEEDED")
+            in_time = left is None or left > _DEADLINE_SLACK
+            log.write("CANCELLED" if in_time else "DEADLINE_EXCEEDED")
             raise
         except OnnxplainError as error:
             code, status = to_status(error)
