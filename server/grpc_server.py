@@ -83,9 +83,11 @@ class Server:
             await self._health.set(name, serving=False)
         await self._health.set(_CATALOG, serving=True)
         try:
+            _try_to_bind(host, port)
             port = self._grpc.add_insecure_port(address)
-        except RuntimeError:
-            raise AddressError(f"cannot listen on {address}: {_bind_error(host, port)}") from None
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise AddressError(f"cannot listen on {address}: {why}") from None
         await self._grpc.start()
         return _address(host, port)
 
@@ -142,13 +144,9 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _bind_error(host: str, port: int) -> str:
-    """Say why gRPC cannot bind, by trying it ourselves."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.bind(address)
-    except OSError as error:
-        return error.strerror or str(error)
-    return "gRPC cannot bind to it"
+def _try_to_bind(host: str, port: int) -> None:
+    """Raise ``OSError`` where the address cannot be listened on; gRPC would not say why."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+        probe.bind(address)

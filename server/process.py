@@ -63,7 +63,6 @@ def serve(arguments: argparse.Namespace) -> int:
     """
     settings = Settings.from_arguments(arguments)
     configure(form=settings.log_format, level=settings.log_level)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC would log is in our errors
     try:
         ended = asyncio.run(_serve(settings))
     except tuple(_FAILURES) as error:

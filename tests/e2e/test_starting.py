@@ -10,9 +10,8 @@ from tests.running import RunningServer
 
 
 @pytest.fixture
-def refusal(capsys, monkeypatch):
+def refusal(capsys):
     """Return the exit code of a server in this process, and the error line it ends with."""
-    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     before = LOGGER.handlers, LOGGER.level, LOGGER.propagate
 
     def refusal(*arguments):
