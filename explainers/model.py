@@ -19,7 +19,7 @@ from .black_box import PictureRun
 from .classifier import Classifier, ScoreKind, TensorInfo
 from .clock import Clock
 from .control import Control
-from .explanation import Explanation, Provenance, emptiness, finite
+from .explanation import Explanation, Notice, Provenance, emptiness, finite
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
 from .prediction import Prediction, predict
@@ -230,11 +230,12 @@ class Model:
         control: Control,
         clock: Clock,
     ) -> list[Explanation]:
-        layer, batch_size, evaluations, notices = None, 1, 1, []
+        layer, batch_size, evaluations = None, 1, 1
+        notices: list[Notice] = []
         score_kind: ScoreKind = options.get("score", "logit")
         if method.in_graph:
             with clock.stage("rewrite"):
-                layer = self._white_box.prepare(method, options)
+                layer, notices = self._white_box.prepare(method, options)
             control.check()
         with clock.stage("predict"):
             scores = self._classifier.scores(prepared.x, control)

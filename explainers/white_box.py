@@ -23,6 +23,7 @@ from onnxplain.graph_rewrites import (
 )
 
 from .control import Control
+from .explanation import Notice
 from .run import Result
 from .session import Session
 
@@ -41,6 +42,7 @@ class _Rewritten:
     target: str
     maps: dict[str, str]
     layer: str | None
+    notices: list[Notice]
 
 
 class WhiteBox:
@@ -87,15 +89,18 @@ class WhiteBox:
             return error.message
         return ""
 
-    def prepare(self, method: Method, options: Mapping[str, Any]) -> str | None:
-        """Rewrite the model if that is not done yet; return the name of the feature layer taken.
+    def prepare(
+        self, method: Method, options: Mapping[str, Any]
+    ) -> tuple[str | None, list[Notice]]:
+        """Rewrite the model if that is not done yet; return its feature layer and its notices.
 
         Raises
         ------
         FailedPrecondition
             The method does not apply to the model; the violations name the nodes.
         """
-        return self._get(method, options).layer
+        rewritten = self._get(method, options)
+        return rewritten.layer, rewritten.notices
 
     def run(
         self,
@@ -120,7 +125,7 @@ class WhiteBox:
         )
         by_map = dict(zip(rewritten.maps, arrays, strict=True))
         return [
-            Result(**{name: _value(array[row]) for name, array in by_map.items()})
+            _result({name: array[row] for name, array in by_map.items()})
             for row in range(len(targets))
         ]
 
@@ -148,9 +153,14 @@ class WhiteBox:
             target=note["target"],
             maps=note["added"],
             layer=note["layer"],
+            notices=[Notice(*notice) for notice in note["warnings"]],
         )
 
 
-def _value(row: Array) -> Any:
-    """Return a map as float32, a scalar such as the residual as a number."""
-    return row.astype(np.float32) if row.ndim else float(row)
+def _result(maps: dict[str, Array]) -> Result:
+    """Return the maps as float32, and what is no map but a number as a measure."""
+    arrays: dict[str, Any] = {
+        name: array.astype(np.float32) for name, array in maps.items() if array.ndim
+    }
+    numbers = {name: float(array) for name, array in maps.items() if not array.ndim}
+    return Result(**arrays, residual=numbers.pop("residual", None), measures=numbers)

@@ -16,10 +16,13 @@ from .builder import Builder, dims
 from .errors import FailedPrecondition, Violation
 from .paths import nodes_between
 
-__all__ = ["Rule", "RuleTable", "UnsupportedNodeError", "backward", "unbroadcast"]
+__all__ = ["Contributions", "Rule", "RuleTable", "UnsupportedNodeError", "backward", "unbroadcast"]
 
-Rule = Callable[..., Sequence["ir.Value | None"]]
-"""``rule(op, node, dy, ...) -> one contribution per input``; ``None`` is no contribution."""
+Contributions = list["ir.Value | None"]
+"""One per input of a node; ``None`` is no contribution."""
+
+Rule = Callable[..., Contributions]
+"""``rule(op, node, dy, ...) -> contributions``, one ``dy`` per output."""
 
 
 class UnsupportedNodeError(Exception):

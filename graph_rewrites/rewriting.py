@@ -35,13 +35,14 @@ class Maps:
     """What a method adds to the graph.
 
     ``attribution`` has the image's shape, ``heatmap`` is ``[N, H, W]``, ``native_heatmap``
-    ``[N, h, w]`` before upsampling, ``residual`` ``[N]``.
+    ``[N, h, w]`` before upsampling, ``residual`` and ``intercept`` ``[N]``.
     """
 
     attribution: ir.Value | None = None
     heatmap: ir.Value
     native_heatmap: ir.Value | None = None
     residual: ir.Value | None = None
+    intercept: ir.Value | None = None
 
 
 class Rewriting:
@@ -63,6 +64,8 @@ class Rewriting:
         self.anatomy: Anatomy = read_anatomy(graph, output)
         self.op = Builder(graph)
         self.layer: str | None = None
+        self.notices: list[tuple[str, str]] = []
+        self._target_kind = target_kind
         self.target = self._target(target_kind)
         self.weights = self._weights(target_kind)
 
@@ -83,6 +86,18 @@ class Rewriting:
             return self.target
         values = self.op.constant(_ZERO_ONE)
         return self.op.OneHot(self.target, self.anatomy.n_classes, values)
+
+    def warn(self, code: str, message: str) -> None:
+        """Leave word for who reads the explanation; ``code`` is ``UPPER_SNAKE``."""
+        self.notices.append((code, message))
+
+    def refuse_contrast(self, method: str) -> None:
+        """Raise ``CONTRAST_UNSUPPORTED`` where the target weighs classes instead of naming one."""
+        if self._target_kind == "weights":
+            message = f"{method} explains one class: it has no meaning for a weighing of classes"
+            raise InvalidArgument(
+                "CONTRAST_UNSUPPORTED", message, violations=[Violation("target_kind", message)]
+            )
 
     def features(self, layer: str | None) -> Features:
         """Return the feature map called ``layer``, or the one found in the graph."""
@@ -105,6 +120,12 @@ class Rewriting:
         flat = op.Reshape(anatomy.logits, [-1, anatomy.n_classes])
         sigmoid = anatomy.activation == "sigmoid" or anatomy.n_classes == 1
         return op.Sigmoid(flat) if sigmoid else op.Softmax(flat, axis=1)
+
+    def score(self, kind: Literal["logit", "probability"] = "logit") -> ir.Value:
+        """Return the score of the target, ``[N]``."""
+        op = self.op
+        classes = op.Reshape(self._score(kind), [-1, self.anatomy.n_classes])
+        return op.ReduceSum(op.Mul(classes, op.CastLike(self.weights, classes)), [1], keepdims=0)
 
     def reduce_channels(self, attribution: ir.Value, reduction: str) -> ir.Value:
         """Return ``[N, H, W]`` from an attribution of the image's shape."""
@@ -212,6 +233,7 @@ def rewrite_canonical(
             "image": rewriting.anatomy.image.name,
             "score_output": rewriting.anatomy.output.name,
             "target": rewriting.target.name,
+            "warnings": rewriting.notices,
             "added": added,
             **own_interface,
         },
@@ -232,6 +254,7 @@ def _add_outputs(rewriting: Rewriting, maps: Maps) -> dict[str, str]:
         "attribution": image.shape,
         "heatmap": ir.Shape(sizes),
         "residual": ir.Shape(sizes[:1]),
+        "intercept": ir.Shape(sizes[:1]),
     }
     added = {}
     for field in fields(Maps):

@@ -100,8 +100,17 @@ class MethodSpec(_message.Message):
     LIME_FIELD_NUMBER: _builtins.int
     GRADIENT_FIELD_NUMBER: _builtins.int
     SALIENCY_FIELD_NUMBER: _builtins.int
+    INPUT_X_GRADIENT_FIELD_NUMBER: _builtins.int
+    LINEAR_SCORE_FIELD_NUMBER: _builtins.int
+    DECONVNET_FIELD_NUMBER: _builtins.int
+    GUIDED_BACKPROP_FIELD_NUMBER: _builtins.int
     CAM_FIELD_NUMBER: _builtins.int
     GRAD_CAM_FIELD_NUMBER: _builtins.int
+    GRAD_CAM_PLUS_PLUS_FIELD_NUMBER: _builtins.int
+    GUIDED_GRAD_CAM_FIELD_NUMBER: _builtins.int
+    LAYER_CAM_FIELD_NUMBER: _builtins.int
+    XGRAD_CAM_FIELD_NUMBER: _builtins.int
+    HIRES_CAM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lime(self) -> Global___LimeOptions:
         """Local surrogate on superpixels: Ribeiro et al. 2016."""
@@ -115,6 +124,22 @@ class MethodSpec(_message.Message):
         """Absolute gradient of the score by the input: Simonyan et al. 2014."""
 
     @_builtins.property
+    def input_x_gradient(self) -> Global___InputXGradientOptions:
+        """Input times the gradient of the score: Shrikumar et al. 2016."""
+
+    @_builtins.property
+    def linear_score(self) -> Global___LinearScoreOptions:
+        """Weights and intercept of the score near the image: Simonyan et al. 2014."""
+
+    @_builtins.property
+    def deconvnet(self) -> Global___DeconvnetOptions:
+        """Gradient with max(g, 0) at every rectifier: Zeiler and Fergus 2014."""
+
+    @_builtins.property
+    def guided_backprop(self) -> Global___GuidedBackpropOptions:
+        """Gradient with max(g, 0) at every rectifier that is open: Springenberg et al. 2015."""
+
+    @_builtins.property
     def cam(self) -> Global___CamOptions:
         """Class activation map: Zhou et al. 2016."""
 
@@ -122,20 +147,49 @@ class MethodSpec(_message.Message):
     def grad_cam(self) -> Global___GradCamOptions:
         """Gradient-weighted class activation map: Selvaraju et al. 2017."""
 
+    @_builtins.property
+    def grad_cam_plus_plus(self) -> Global___GradCamPlusPlusOptions:
+        """Grad-CAM with positive gradients by their share: Chattopadhay et al. 2018."""
+
+    @_builtins.property
+    def guided_grad_cam(self) -> Global___GuidedGradCamOptions:
+        """Guided backprop times Grad-CAM: Selvaraju et al. 2017."""
+
+    @_builtins.property
+    def layer_cam(self) -> Global___LayerCamOptions:
+        """Features times their positive gradient: Jiang et al. 2021."""
+
+    @_builtins.property
+    def xgrad_cam(self) -> Global___XgradCamOptions:
+        """Grad-CAM with weights by share: Fu et al. 2020."""
+
+    @_builtins.property
+    def hires_cam(self) -> Global___HiresCamOptions:
+        """Features times their gradient: Draelos and Carin 2020."""
+
     def __init__(
         self,
         *,
         lime: Global___LimeOptions | None = ...,
         gradient: Global___GradientOptions | None = ...,
         saliency: Global___SaliencyOptions | None = ...,
+        input_x_gradient: Global___InputXGradientOptions | None = ...,
+        linear_score: Global___LinearScoreOptions | None = ...,
+        deconvnet: Global___DeconvnetOptions | None = ...,
+        guided_backprop: Global___GuidedBackpropOptions | None = ...,
         cam: Global___CamOptions | None = ...,
         grad_cam: Global___GradCamOptions | None = ...,
+        grad_cam_plus_plus: Global___GradCamPlusPlusOptions | None = ...,
+        guided_grad_cam: Global___GuidedGradCamOptions | None = ...,
+        layer_cam: Global___LayerCamOptions | None = ...,
+        xgrad_cam: Global___XgradCamOptions | None = ...,
+        hires_cam: Global___HiresCamOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cam", b"cam", "grad_cam", b"grad_cam", "gradient", b"gradient", "lime", b"lime", "method", b"method", "saliency", b"saliency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cam", b"cam", "deconvnet", b"deconvnet", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "saliency", b"saliency", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cam", b"cam", "grad_cam", b"grad_cam", "gradient", b"gradient", "lime", b"lime", "method", b"method", "saliency", b"saliency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cam", b"cam", "deconvnet", b"deconvnet", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "saliency", b"saliency", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "gradient", "saliency", "cam", "grad_cam"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "gradient", "saliency", "input_x_gradient", "linear_score", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -375,3 +429,314 @@ class GradCamOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___GradCamOptions: _TypeAlias = GradCamOptions  # noqa: Y015
+
+@_typing.final
+class InputXGradientOptions(_message.Message):
+    """Options of `input_x_gradient`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: logit.
+    """
+    def __init__(
+        self,
+        *,
+        reduction: Global___Reduction.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "_score", b"_score", "reduction", b"reduction", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "_score", b"_score", "reduction", b"reduction", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___InputXGradientOptions: _TypeAlias = InputXGradientOptions  # noqa: Y015
+
+@_typing.final
+class LinearScoreOptions(_message.Message):
+    """Options of `linear_score`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: logit.
+    """
+    def __init__(
+        self,
+        *,
+        reduction: Global___Reduction.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "_score", b"_score", "reduction", b"reduction", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "_score", b"_score", "reduction", b"reduction", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___LinearScoreOptions: _TypeAlias = LinearScoreOptions  # noqa: Y015
+
+@_typing.final
+class DeconvnetOptions(_message.Message):
+    """Options of `deconvnet`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: max_abs.
+    """
+    def __init__(
+        self,
+        *,
+        reduction: Global___Reduction.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___DeconvnetOptions: _TypeAlias = DeconvnetOptions  # noqa: Y015
+
+@_typing.final
+class GuidedBackpropOptions(_message.Message):
+    """Options of `guided_backprop`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: max_abs.
+    """
+    def __init__(
+        self,
+        *,
+        reduction: Global___Reduction.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___GuidedBackpropOptions: _TypeAlias = GuidedBackpropOptions  # noqa: Y015
+
+@_typing.final
+class GradCamPlusPlusOptions(_message.Message):
+    """Options of `grad_cam_plus_plus`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___GradCamPlusPlusOptions: _TypeAlias = GradCamPlusPlusOptions  # noqa: Y015
+
+@_typing.final
+class GuidedGradCamOptions(_message.Message):
+    """Options of `guided_grad_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: max_abs.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    def __init__(
+        self,
+        *,
+        reduction: Global___Reduction.ValueType | None = ...,
+        layer: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_reduction", b"_reduction", "layer", b"layer", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_reduction", b"_reduction", "layer", b"layer", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___GuidedGradCamOptions: _TypeAlias = GuidedGradCamOptions  # noqa: Y015
+
+@_typing.final
+class LayerCamOptions(_message.Message):
+    """Options of `layer_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___LayerCamOptions: _TypeAlias = LayerCamOptions  # noqa: Y015
+
+@_typing.final
+class XgradCamOptions(_message.Message):
+    """Options of `xgrad_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___XgradCamOptions: _TypeAlias = XgradCamOptions  # noqa: Y015
+
+@_typing.final
+class HiresCamOptions(_message.Message):
+    """Options of `hires_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___HiresCamOptions: _TypeAlias = HiresCamOptions  # noqa: Y015

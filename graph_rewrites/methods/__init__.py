@@ -1,5 +1,33 @@
 """White-box methods, one file each: what they add to the graph. Importing declares them."""
 
-from . import cam, grad_cam, gradient, saliency
+from . import (
+    cam,
+    deconvnet,
+    grad_cam,
+    grad_cam_plus_plus,
+    gradient,
+    guided_backprop,
+    guided_grad_cam,
+    hires_cam,
+    input_x_gradient,
+    layer_cam,
+    linear_score,
+    saliency,
+    xgrad_cam,
+)
 
-__all__ = ["cam", "grad_cam", "gradient", "saliency"]
+__all__ = [
+    "cam",
+    "deconvnet",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "gradient",
+    "guided_backprop",
+    "guided_grad_cam",
+    "hires_cam",
+    "input_x_gradient",
+    "layer_cam",
+    "linear_score",
+    "saliency",
+    "xgrad_cam",
+]

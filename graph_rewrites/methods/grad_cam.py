@@ -1,11 +1,15 @@
-"""Grad-CAM: the feature map weighted by the mean gradient of the score."""
+"""Grad-CAM: feature map weighted by its mean gradient."""
 
 from __future__ import annotations
 
-from onnxplain.graph_rewrites import rules
+import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder
+from onnxplain.graph_rewrites.features import Features
 from onnxplain.graph_rewrites.method import Access, declare
 from onnxplain.graph_rewrites.options import Layer, Relu
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
+
+from .class_activation import class_activation_map
 
 __all__ = ["grad_cam"]
 
@@ -19,10 +23,9 @@ __all__ = ["grad_cam"]
 )
 def grad_cam(rewriting: Rewriting, *, relu: Relu = True, layer: Layer = None) -> Maps:
     """Feature map weighted by its mean gradient: ReLU(sum_k w_k A^k), w_k = mean df_c/dA^k."""
-    op, features = rewriting.op, rewriting.features(layer)
-    slope = rewriting.backward(rules.gradient, features.value)
+    return class_activation_map(rewriting, layer, relu, _terms)
+
+
+def _terms(op: Builder, features: Features, slope: ir.Value) -> ir.Value:
     weights = op.ReduceMean(slope, list(features.spatial_axes), keepdims=1)
-    native = op.ReduceSum(op.Mul(weights, features.value), [features.channel_axis], keepdims=0)
-    if relu:
-        native = op.Relu(native)
-    return Maps(heatmap=rewriting.upsample(native), native_heatmap=native)
+    return op.Mul(weights, features.value)

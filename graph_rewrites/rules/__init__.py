@@ -7,6 +7,7 @@ from . import (
     linear,
     normalisation,
     pooling,
+    rectifiers,
     resampling,
     shaping,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "linear",
     "normalisation",
     "pooling",
+    "rectifiers",
     "resampling",
     "shaping",
 ]

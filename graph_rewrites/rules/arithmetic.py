@@ -6,13 +6,11 @@ import math
 
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, constant_array, operand
-from onnxplain.graph_rewrites.engine import UnsupportedNodeError
+from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .tables import gradient
 
 __all__: list[str] = []
-
-Contributions = list[ir.Value | None]
 
 
 @gradient.rule("Identity")

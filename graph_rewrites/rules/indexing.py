@@ -12,13 +12,11 @@ from onnxplain.graph_rewrites.builder import (
     operand,
     rank,
 )
-from onnxplain.graph_rewrites.engine import UnsupportedNodeError
+from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .tables import gradient
 
 __all__: list[str] = []
-
-Contributions = list[ir.Value | None]
 
 
 @gradient.rule("Concat")

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
-from onnxplain.graph_rewrites.engine import UnsupportedNodeError, unbroadcast
+from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError, unbroadcast
 
 from .convolution import convolution_adjoint, window
 from .tables import gradient
 
 __all__: list[str] = []
-
-Contributions = list[ir.Value | None]
 
 
 @gradient.rule("Conv")

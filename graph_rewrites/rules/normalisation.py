@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand, rank
-from onnxplain.graph_rewrites.engine import UnsupportedNodeError
+from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .tables import gradient
 
 __all__: list[str] = []
-
-Contributions = list[ir.Value | None]
 
 
 @gradient.rule("BatchNormalization")

@@ -7,14 +7,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand
-from onnxplain.graph_rewrites.engine import UnsupportedNodeError
+from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .convolution import Window, convolution_adjoint, window
 from .tables import gradient
 
 __all__: list[str] = []
-
-Contributions = list[ir.Value | None]
 
 
 @gradient.rule("MaxPool")

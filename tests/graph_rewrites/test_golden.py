@@ -21,6 +21,16 @@ ARRAYS = {
     "cam": ("cam", {}, "native_heatmap"),
     "gradcam": ("grad_cam", {"relu": False}, "native_heatmap"),
     "gradcam__relu": ("grad_cam", {}, "native_heatmap"),
+    "gradcam_plusplus": ("grad_cam_plus_plus", {"relu": False}, "native_heatmap"),
+    "xgradcam": ("xgrad_cam", {"relu": False}, "native_heatmap"),
+    "layercam": ("layer_cam", {"relu": False}, "native_heatmap"),
+    "hirescam": ("hires_cam", {"relu": False}, "native_heatmap"),
+    "guided_gradcam__bilinear": ("guided_grad_cam", {}, "attribution"),
+    "input_x_gradient": ("input_x_gradient", {}, "attribution"),
+    "deconvolution": ("deconvnet", {}, "attribution"),
+    "deconvolution__rectifiers": ("deconvnet", {}, "attribution"),
+    "guided_backprop": ("guided_backprop", {}, "attribution"),
+    "guided_backprop__rectifiers": ("guided_backprop", {}, "attribution"),
 }
 
 FILES = [
