@@ -30,8 +30,9 @@ class ExplainServiceStub(object):
 
     Errors carry google.rpc.Status details: one ErrorInfo with a stable `reason` and the domain
     "onnxplain"; BadRequest, ResourceInfo, PreconditionFailure or RetryInfo where they say more.
-    The metadata key x-request-id is echoed in the trailers, and made up when absent. Streamed,
-    batched and estimated explanations will be further calls whose messages hold these.
+    The metadata key x-request-id is echoed in the trailers, and made up when absent. grpc.health.v1
+    tells the health of this service and, as onnxplain.v1.ExplainService/MODEL, of each model.
+    Streamed, batched and estimated explanations will be further calls whose messages hold these.
     """
 
     def __init__(self, channel):
@@ -52,8 +53,9 @@ class ExplainServiceServicer(object):
 
     Errors carry google.rpc.Status details: one ErrorInfo with a stable `reason` and the domain
     "onnxplain"; BadRequest, ResourceInfo, PreconditionFailure or RetryInfo where they say more.
-    The metadata key x-request-id is echoed in the trailers, and made up when absent. Streamed,
-    batched and estimated explanations will be further calls whose messages hold these.
+    The metadata key x-request-id is echoed in the trailers, and made up when absent. grpc.health.v1
+    tells the health of this service and, as onnxplain.v1.ExplainService/MODEL, of each model.
+    Streamed, batched and estimated explanations will be further calls whose messages hold these.
     """
 
     def Explain(self, request, context):
@@ -85,8 +87,9 @@ class ExplainService(object):
 
     Errors carry google.rpc.Status details: one ErrorInfo with a stable `reason` and the domain
     "onnxplain"; BadRequest, ResourceInfo, PreconditionFailure or RetryInfo where they say more.
-    The metadata key x-request-id is echoed in the trailers, and made up when absent. Streamed,
-    batched and estimated explanations will be further calls whose messages hold these.
+    The metadata key x-request-id is echoed in the trailers, and made up when absent. grpc.health.v1
+    tells the health of this service and, as onnxplain.v1.ExplainService/MODEL, of each model.
+    Streamed, batched and estimated explanations will be further calls whose messages hold these.
     """
 
     @staticmethod

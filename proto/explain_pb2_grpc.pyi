@@ -31,8 +31,9 @@ class ExplainServiceStub:
 
     Errors carry google.rpc.Status details: one ErrorInfo with a stable `reason` and the domain
     "onnxplain"; BadRequest, ResourceInfo, PreconditionFailure or RetryInfo where they say more.
-    The metadata key x-request-id is echoed in the trailers, and made up when absent. Streamed,
-    batched and estimated explanations will be further calls whose messages hold these.
+    The metadata key x-request-id is echoed in the trailers, and made up when absent. grpc.health.v1
+    tells the health of this service and, as onnxplain.v1.ExplainService/MODEL, of each model.
+    Streamed, batched and estimated explanations will be further calls whose messages hold these.
     """
 
     @_typing.overload
@@ -50,8 +51,9 @@ class ExplainServiceAsyncStub(ExplainServiceStub):
 
     Errors carry google.rpc.Status details: one ErrorInfo with a stable `reason` and the domain
     "onnxplain"; BadRequest, ResourceInfo, PreconditionFailure or RetryInfo where they say more.
-    The metadata key x-request-id is echoed in the trailers, and made up when absent. Streamed,
-    batched and estimated explanations will be further calls whose messages hold these.
+    The metadata key x-request-id is echoed in the trailers, and made up when absent. grpc.health.v1
+    tells the health of this service and, as onnxplain.v1.ExplainService/MODEL, of each model.
+    Streamed, batched and estimated explanations will be further calls whose messages hold these.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -65,8 +67,9 @@ class ExplainServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors carry google.rpc.Status details: one ErrorInfo with a stable `reason` and the domain
     "onnxplain"; BadRequest, ResourceInfo, PreconditionFailure or RetryInfo where they say more.
-    The metadata key x-request-id is echoed in the trailers, and made up when absent. Streamed,
-    batched and estimated explanations will be further calls whose messages hold these.
+    The metadata key x-request-id is echoed in the trailers, and made up when absent. grpc.health.v1
+    tells the health of this service and, as onnxplain.v1.ExplainService/MODEL, of each model.
+    Streamed, batched and estimated explanations will be further calls whose messages hold these.
     """
 
     @_abc_1.abstractmethod

@@ -218,6 +218,7 @@ class Client:
                     raise error_of_call(error, self.address) from None
             finally:
                 watch.cancel()
+            time.sleep(min(left, 0.1))  # a server that is stopping ends every watch at once
 
     def _call(self, call: Callable[..., _T], request: object, timeout: float | None) -> _T:
         try:

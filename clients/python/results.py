@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
-from onnxplain.proto import explain_pb2, types_pb2
+from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
 from onnxplain.proto.codec import array_from_tensor, choice_from_enum
 from onnxplain.proto.preprocessing import preprocessing_to_json
 from onnxplain.proto.specs import options_from_spec
@@ -50,7 +50,7 @@ class Provenance:
     Attributes
     ----------
     options
-        The method's options, every one with the value that was in effect; unset ones are absent.
+        The method's options, every one with the value that was in effect.
     timings_ms
         Milliseconds on the server by stage; ``queue`` and ``total`` among them.
 
@@ -153,7 +153,7 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
     CodecError
         The answer is not what it claims to be.
     """
-    method, options = options_from_spec(response.provenance.method)
+    method, options = _method(response.provenance.method)
     provenance = _provenance(response, options)
     prediction = Prediction(tuple(_class_score(one) for one in response.prediction.top))
     return [
@@ -174,6 +174,13 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
         )
         for one in response.attributions
     ]
+
+
+def _method(spec: methods_pb2.MethodSpec) -> tuple[str, dict[str, Any]]:
+    """Return the method and all its options; what is unset in an answer is ``None``."""
+    method, options = options_from_spec(spec)
+    known: Iterable[str] = getattr(spec, method).DESCRIPTOR.fields_by_name
+    return method, dict.fromkeys(known) | options
 
 
 def _array(message: Message, field: str) -> Any:

@@ -55,7 +55,7 @@ def test_only_booleans_are_booleans(value):
 
 
 def test_no_method_is_refused_with_all_names():
-    with pytest.raises(CodecError, match="set one of cam, .*grad_cam, .*saliency"):
+    with pytest.raises(CodecError, match=r"set one of cam, .*grad_cam, .*saliency"):
         options_from_spec(MethodSpec())
 
 
