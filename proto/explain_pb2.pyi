@@ -512,7 +512,7 @@ class Timings(_message.Message):
     """From the admission of the call to its answer."""
     @_builtins.property
     def stages_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """By stage, such as "decode", "run" and "render"."""
+        """By stage, such as "preprocess", "run" and "render"."""
 
     def __init__(
         self,

@@ -85,7 +85,7 @@ class Server:
         try:
             _try_to_bind(host, port)
             port = self._grpc.add_insecure_port(address)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise AddressError(f"cannot listen on {address}: {why}") from None
         await self._grpc.start()

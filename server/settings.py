@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
 from pathlib import Path
 from typing import Any, get_args
 
-from onnxplain.explainers.session import Provider
+from onnxplain.explainers.session import Provider, available_cpus
 
 __all__ = ["MODEL_NAME", "NamedModel", "Settings", "add_arguments"]
 
-_LEVELS = ("debug", "info", "warning", "error")
 #: What a model may be called.
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+_LEVELS = ("debug", "info", "warning", "error")
+_A_DAY = 86400.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,8 @@ class NamedModel:
         return cls(name, Path(path))
 
 
-def _at_least(minimum: float) -> Any:
-    """Return a parser of numbers not below ``minimum``, integers where it is an integer."""
+def _between(minimum: float, maximum: float) -> Any:
+    """Return a parser of numbers in this range, of integers where ``minimum`` is one."""
     kind = type(minimum)
 
     def parse(text: str) -> float:
@@ -45,8 +46,8 @@ def _at_least(minimum: float) -> Any:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        if not value >= minimum:
-            raise argparse.ArgumentTypeError(f"{text} is below {minimum:g}")
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(f"{text} is not from {minimum:g} to {maximum:g}")
         return value
 
     return parse
@@ -55,11 +56,6 @@ def _at_least(minimum: float) -> Any:
 def _flag(default: Any, text: str, **argument: Any) -> Any:
     """Return a field of `Settings` that is a flag with this help text."""
     return dataclasses.field(default=default, metadata={"help": text, **argument})
-
-
-def _cpus() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,13 +77,17 @@ class Settings:
         metavar="NAME=PATH",
     )
     host: str = _flag("127.0.0.1", "address to listen on")
-    port: int = _flag(50051, "port to listen on; 0: a free one", type=_at_least(0))
+    port: int = _flag(50051, "port to listen on; 0: a free one", type=_between(0, 65535))
     workers: int = _flag(
-        max(1, min(4, _cpus() // 2)), "explanations worked on at once", type=_at_least(1)
+        max(1, min(4, available_cpus() // 2)),
+        "explanations worked on at once",
+        type=_between(1, 1024),
     )
-    queue: int = _flag(32, "explanations that may wait beside those", type=_at_least(0))
+    queue: int = _flag(32, "explanations that may wait beside those", type=_between(0, 1_000_000))
     threads: int = _flag(
-        0, "threads of one forward pass; 0: the CPUs shared among the workers", type=_at_least(0)
+        0,
+        "threads of one forward pass; 0: the CPUs shared among the workers",
+        type=_between(0, 1024),
     )
     provider: Provider = dataclasses.field(
         default="auto",
@@ -96,14 +96,16 @@ class Settings:
             "choices": get_args(Provider),
         },
     )
-    max_message_mb: int = _flag(64, "largest request or response in MiB", type=_at_least(1))
-    max_targets: int = _flag(32, "classes explained in one call at most", type=_at_least(1))
+    max_message_mb: int = _flag(64, "largest request or response in MiB", type=_between(1, 2047))
+    max_targets: int = _flag(32, "classes explained in one call at most", type=_between(1, 100_000))
     lame_duck: float = _flag(
         1.0,
         "seconds that new calls are still answered after SIGTERM made health NOT_SERVING",
-        type=_at_least(0.0),
+        type=_between(0.0, _A_DAY),
     )
-    grace: float = _flag(30.0, "seconds that calls may then take to finish", type=_at_least(0.0))
+    grace: float = _flag(
+        30.0, "seconds that calls may then take to finish", type=_between(0.0, _A_DAY)
+    )
     reflection: bool = _flag(
         True,
         "serve gRPC reflection, so that grpcurl and the like can list the services",
@@ -125,7 +127,7 @@ class Settings:
     @property
     def threads_per_model(self) -> int:
         """Threads of one forward pass: as set, or the CPUs shared among the workers."""
-        return self.threads or max(1, _cpus() // self.workers)
+        return self.threads or max(1, available_cpus() // self.workers)
 
     @property
     def max_message_bytes(self) -> int:

@@ -29,7 +29,8 @@ def repository(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(repository):
     """The address of a running server of the repository."""
-    with RunningServer("--port", 0, "--model-repository", repository) as running:
+    arguments = ("--model-repository", repository, "--workers", 2)
+    with RunningServer("--port", 0, *arguments) as running:
         yield running.address
         assert running.stop() == 0, running.lines
 

@@ -40,6 +40,8 @@ def test_flags_say_what_they_say(tmp_path):
         ("--workers", "1.5"),
         ("--grace", "-1"),
         ("--grace", "nan"),
+        ("--grace", "inf"),
+        ("--port", "65536"),
         ("--provider", "tpu"),
         ("--prot", "0"),
     ],
