@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from onnxplain.explainers import ClassScore, Explanation, Prediction, Provenance
@@ -82,12 +81,7 @@ def _attribution(
 def _overlay_png(one: Explanation, output: explain_pb2.OutputOptions) -> bytes:
     if not output.HasField("overlay"):
         return b""
-    wanted = output.overlay
-    options: dict[str, Any] = {}
-    if wanted.colormap:
-        options["colormap"] = wanted.colormap
-    if wanted.HasField("opacity"):
-        options["opacity"] = wanted.opacity
+    options = {field.name: value for field, value in output.overlay.ListFields()}
     file = io.BytesIO()
     one.overlay(**options).save(file, "PNG")
     return file.getvalue()

@@ -137,7 +137,8 @@ class Client:
         arrays
             Which arrays the answer is to hold; by default all the method has.
         overlay
-            Whether the heatmap is to be drawn over the picture; or how: ``colormap``, ``opacity``.
+            Whether the heatmap is to be drawn over the picture; or how: a mapping of
+            ``colormap``, ``opacity``, ``signed`` and ``colour_bar``.
         timeout
             Seconds this call may take, by default the client's.
         **options

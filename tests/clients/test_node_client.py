@@ -38,7 +38,8 @@ def test_node_explains_a_picture_as_python_does(server, client, image, tmp_path)
     row, column = np.unravel_index(result.heatmap.argmax(), result.heatmap.shape)
     assert f"saliency of {result.label} ({result.score:.3f}): " in done.stdout
     assert f"row {row}, column {column} of 32 x 32" in done.stdout
-    assert Image.open(output).size == Image.open(io.BytesIO(result.overlay_png)).size
+    with Image.open(output) as one, Image.open(io.BytesIO(result.overlay_png)) as other:
+        assert one.size == other.size
 
 
 def test_node_says_what_went_wrong(server, image, tmp_path):

@@ -106,10 +106,17 @@ def test_a_result_holds_only_the_arrays_asked_for(client, picture):
 
 
 def test_the_overlay_is_a_png_drawn_as_asked(client, picture):
-    plain = client.explain(picture, model="cnn", overlay=True).overlay_png
-    assert Image.open(io.BytesIO(plain)).format == "PNG"
-    other = client.explain(picture, model="cnn", overlay={"colormap": "magma", "opacity": 0.9})
-    assert other.overlay_png != plain
+    def drawn(overlay):
+        return client.explain(picture, model="cnn", overlay=overlay).overlay_png
+
+    plain = drawn(True)
+    with Image.open(io.BytesIO(plain)) as image:
+        assert image.format == "PNG"
+    assert drawn({}) == plain
+    with Image.open(io.BytesIO(drawn({"colour_bar": False}))) as image:
+        assert image.width == image.height
+    others = [drawn(how) for how in ({"colormap": "magma"}, {"opacity": 0.0}, {"signed": True})]
+    assert len({plain, *others}) == 4
 
 
 def test_a_result_is_json_but_for_its_arrays(client, picture):

@@ -55,8 +55,10 @@ def test_only_booleans_are_booleans(value):
 
 
 def test_no_method_is_refused_with_all_names():
-    with pytest.raises(CodecError, match=r"set one of cam, .*grad_cam, .*saliency"):
+    with pytest.raises(CodecError) as caught:
         options_from_spec(MethodSpec())
+    known = ", ".join(sorted(MethodSpec.DESCRIPTOR.fields_by_name))
+    assert str(caught.value).endswith(f"set one of {known}")
 
 
 def test_an_unspecified_choice_is_the_default():
