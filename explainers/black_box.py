@@ -42,6 +42,7 @@ class PictureRun:
         self.targets = targets
         self.control = control
         self.batch_size = classifier.fixed_batch or batch_size or _batch_size(prepared.x)
+        self.layer: str | None = None
         self.evaluations = 0
         self.notices: list[Notice] = []
         self._as_input: Callable[[Array], Array] = prepared.as_input

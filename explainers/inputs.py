@@ -35,6 +35,8 @@ class PreparedInput:
         Turns a batch of ``perturbed`` into model inputs.
     preprocessing
         What made ``x`` of the picture; ``None`` for a tensor.
+    known
+        The model's preprocessing as far as it is known, for a tensor too.
     """
 
     x: Array
@@ -42,6 +44,7 @@ class PreparedInput:
     perturbed: Array
     as_input: Callable[[Array], Array]
     preprocessing: Preprocessing | None
+    known: Preprocessing | None
 
     @property
     def from_tensor(self) -> bool:
@@ -99,7 +102,8 @@ def _from_image(
     def as_input(pictures: Array) -> Array:
         return classifier.as_input(preprocessing.normalise(pictures))
 
-    return PreparedInput(as_input(picture[None]), picture, picture, as_input, preprocessing)
+    x = as_input(picture[None])
+    return PreparedInput(x, picture, picture, as_input, preprocessing, preprocessing)
 
 
 def _from_tensor(
@@ -116,11 +120,10 @@ def _from_tensor(
     def as_input(pictures: Array) -> Array:
         return np.ascontiguousarray(np.moveaxis(pictures, -1, channel_axis)).astype(x.dtype)
 
-    if known is not None and known.channels == pixels.shape[-1]:
-        picture = known.denormalise(x)[0]
-    else:
-        picture = _stretched(pixels)
-    return PreparedInput(x, picture, pixels, as_input, None)
+    if known is not None and known.channels != pixels.shape[-1]:
+        known = None
+    picture = _stretched(pixels) if known is None else known.denormalise(x)[0]
+    return PreparedInput(x, picture, pixels, as_input, None, known)
 
 
 def _stretched(pixels: Array) -> npt.NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 from onnxplain.graph_rewrites import (
+    Access,
     Method,
     get_method,
     list_methods,
@@ -20,6 +21,7 @@ from .classifier import Classifier, ScoreKind, TensorInfo
 from .clock import Clock
 from .control import Control
 from .explanation import Explanation, Notice, Provenance, emptiness, finite
+from .graph_run import GraphRun
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
 from .prediction import Prediction, predict
@@ -55,6 +57,10 @@ class Model:
         The classes' names, if known.
     preprocessing
         What turns an image into its input, if known; without it only ``tensor=`` works.
+    exporter
+        What wrote the file, such as ``pytorch 2.9``; empty when it does not say.
+    opset
+        The file's opset of the domain ai.onnx.
     """
 
     def __init__(
@@ -77,8 +83,8 @@ class Model:
         if known is None and preprocessing is not None:
             known = preprocessing.labels
         self.labels = None if known is None else read_labels(known, self.n_classes)
-        self._exporter = f"{original.producer_name} {original.producer_version}".strip()
-        self._opset = max((o.version for o in original.opset_import if o.domain == ""), default=0)
+        self.exporter = f"{original.producer_name} {original.producer_version}".strip()
+        self.opset = max((o.version for o in original.opset_import if o.domain == ""), default=0)
 
     @property
     def n_classes(self) -> int:
@@ -96,26 +102,13 @@ class Model:
         return self._classifier.outputs
 
     @property
-    def exporter(self) -> str:
-        """What wrote the file, such as ``pytorch 2.9``; empty when it does not say."""
-        return self._exporter
-
-    @property
-    def opset(self) -> int:
-        """The file's opset of the domain ai.onnx."""
-        return self._opset
-
-    @property
     def feature_layer(self) -> str | None:
         """The tensor that CAM methods take as feature map; ``None`` when there is none."""
         return self._white_box.feature_layer
 
     def applicability(self) -> tuple[Applicability, ...]:
         """Return for every method whether it applies to this model, by name."""
-        reasons = {
-            method.name: self._white_box.obstacle(method) if method.in_graph else ""
-            for method in list_methods()
-        }
+        reasons = {method.name: self._white_box.obstacle(method) for method in list_methods()}
         return tuple(Applicability(name, not why, why) for name, why in reasons.items())
 
     def predict(
@@ -212,6 +205,20 @@ class Model:
             )
         ]
 
+    def _run(
+        self,
+        method: Method,
+        options: Mapping[str, Any],
+        prepared: PreparedInput,
+        targets: tuple[int, ...],
+        control: Control,
+    ) -> PictureRun | GraphRun:
+        batch_size = options.get("batch_size")
+        if method.access is Access.FORWARD:
+            score: ScoreKind = options.get("score", "logit")
+            return PictureRun(prepared, self._classifier, targets, score, batch_size, control)
+        return GraphRun(prepared, self._classifier, self._white_box, targets, batch_size, control)
+
     def _prepare(
         self,
         image: ImageLike | Sequence[ImageLike] | None,
@@ -244,19 +251,12 @@ class Model:
         with clock.stage("run"):
             if method.in_graph:
                 batch_size = self._white_box.batch_size
-                results = self._white_box.run(method, options, prepared.x, targets, control)
+                results = self._white_box.explain(method, options, prepared.x, targets, control)
                 evaluations += len(targets)
             else:
-                run = PictureRun(
-                    prepared,
-                    self._classifier,
-                    targets,
-                    score_kind,
-                    options.get("batch_size"),
-                    control,
-                )
+                run = self._run(method, options, prepared, targets, control)
                 results = method.run(run, **options)
-                batch_size, notices = run.batch_size, run.notices
+                batch_size, layer, notices = run.batch_size, run.layer, run.notices
                 evaluations += run.evaluations
         provenance = Provenance(
             options=dict(options),

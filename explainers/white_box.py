@@ -1,25 +1,29 @@
-"""Methods that are a rewritten graph: rewritten once for each set of options, then run."""
+"""The graphs made of one model, each made once: rewritten by a method, or cut in two."""
 
 from __future__ import annotations
 
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnxplain.graph_rewrites import (
+    Access,
     FailedPrecondition,
     Method,
     OnnxplainError,
+    Split,
     canonise,
     feature_layer,
+    get_method,
     provenance_of,
     rewrite_canonical,
+    split,
 )
 
 from .control import Control
@@ -27,7 +31,7 @@ from .explanation import Notice
 from .run import Result
 from .session import Session
 
-__all__ = ["WhiteBox"]
+__all__ = ["Parts", "WhiteBox"]
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +47,15 @@ class _Rewritten:
     maps: dict[str, str]
     layer: str | None
     notices: list[Notice]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model cut at its feature map, both parts ready to run; see `Split`."""
+
+    trunk: Session
+    head: Session
+    split: Split
 
 
 class WhiteBox:
@@ -65,7 +78,7 @@ class WhiteBox:
         self._provider, self._threads = provider, threads
         self._fixed_batch = fixed_batch
         self._lock = threading.RLock()
-        self._rewritten: OrderedDict[tuple[Any, ...], _Rewritten] = OrderedDict()
+        self._cache: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     @property
     def batch_size(self) -> int:
@@ -84,7 +97,12 @@ class WhiteBox:
         """Say why the method does not apply to this model; empty when it does."""
         try:
             with self._lock:
-                rewrite_canonical(self._canonical, method, method.defaults)
+                if method.in_graph:
+                    rewrite_canonical(self._canonical, method, method.defaults)
+                elif method.access is Access.FEATURES:
+                    split(self._canonical)
+                elif method.access is Access.GRADIENT:
+                    return self.obstacle(get_method("gradient"))
         except FailedPrecondition as error:
             return error.message
         return ""
@@ -102,7 +120,7 @@ class WhiteBox:
         rewritten = self._get(method, options)
         return rewritten.layer, rewritten.notices
 
-    def run(
+    def explain(
         self,
         method: Method,
         options: Mapping[str, Any],
@@ -111,37 +129,71 @@ class WhiteBox:
         control: Control,
     ) -> list[Result]:
         """Explain one input ``[1, ...]`` for every target, in order."""
-        rewritten = self._get(method, options)
-        feeds = {
-            rewritten.image: np.repeat(x, len(targets), axis=0),
-            rewritten.target: np.asarray(targets, np.int64),
-        }
-        arrays = rewritten.session.run_rows(
-            feeds,
-            list(rewritten.maps.values()),
-            control,
-            batch_size=self.batch_size,
-            fixed=self._fixed_batch is not None,
-        )
-        by_map = dict(zip(rewritten.maps, arrays, strict=True))
+        maps = self.maps(method, options, np.repeat(x, len(targets), axis=0), targets, control)
         return [
-            _result({name: array[row] for name, array in by_map.items()})
+            _result({name: array[row] for name, array in maps.items()})
             for row in range(len(targets))
         ]
+
+    def maps(
+        self,
+        method: Method,
+        options: Mapping[str, Any],
+        x: Array,
+        targets: Sequence[int],
+        control: Control,
+    ) -> dict[str, Array]:
+        """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps."""
+        rewritten = self._get(method, options)
+        feeds = {rewritten.image: x, rewritten.target: np.asarray(targets, np.int64)}
+        arrays = self.run_rows(rewritten.session, feeds, list(rewritten.maps.values()), control)
+        return dict(zip(rewritten.maps, arrays, strict=True))
+
+    def run_rows(
+        self,
+        session: Session,
+        feeds: Mapping[str, Array],
+        outputs: Sequence[str],
+        control: Control,
+        batch_size: int | None = None,
+    ) -> list[Array]:
+        """Run a session of this model on any number of rows."""
+        return session.run_rows(
+            feeds,
+            outputs,
+            control,
+            batch_size=self._fixed_batch or batch_size or _ROWS,
+            fixed=self._fixed_batch is not None,
+        )
 
     @functools.cached_property
     def _canonical(self) -> onnx.ModelProto:
         return canonise(self._original)
 
+    def parts(self, layer: str | None) -> Parts:
+        """Return the model cut at the feature map ``layer``, by default the one found."""
+        return cast("Parts", self._cached(("split", layer), lambda: self._split(layer)))
+
+    def _split(self, layer: str | None) -> Parts:
+        found = split(self._canonical, layer)
+        trunk, head = (
+            Session(model.SerializeToString(), self._provider, self._threads)
+            for model in (found.trunk, found.head)
+        )
+        return Parts(trunk, head, found)
+
     def _get(self, method: Method, options: Mapping[str, Any]) -> _Rewritten:
         key = (method.name, *sorted(options.items()))
+        return cast("_Rewritten", self._cached(key, lambda: self._rewrite(method, options)))
+
+    def _cached(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         with self._lock:
-            if key not in self._rewritten:
-                self._rewritten[key] = self._rewrite(method, options)
-                if len(self._rewritten) > _CACHED_SESSIONS:
-                    self._rewritten.popitem(last=False)
-            self._rewritten.move_to_end(key)
-            return self._rewritten[key]
+            if key not in self._cache:
+                self._cache[key] = make()
+                if len(self._cache) > _CACHED_SESSIONS:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(key)
+            return self._cache[key]
 
     def _rewrite(self, method: Method, options: Mapping[str, Any]) -> _Rewritten:
         model = rewrite_canonical(self._canonical, method, options)

@@ -23,6 +23,7 @@ from .interface import Interface, expose_scores
 from .loading import ModelSource, provenance_of, read_model
 from .method import Access, Help, Method, Option, Range, declare, get_method, list_methods
 from .rewriting import Maps, Rewriting, TargetKind, rewrite, rewrite_canonical
+from .splitting import Split, split
 
 __all__ = [
     "Access",
@@ -42,6 +43,7 @@ __all__ = [
     "ResourceExhausted",
     "Rewriting",
     "RuleTable",
+    "Split",
     "TargetKind",
     "Unavailable",
     "Violation",
@@ -60,4 +62,5 @@ __all__ = [
     "read_model",
     "rewrite",
     "rewrite_canonical",
+    "split",
 ]

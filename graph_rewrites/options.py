@@ -11,16 +11,21 @@ from typing import Annotated, Literal
 from .method import Help, Range
 
 __all__ = [
+    "Baseline",
     "BatchSize",
     "KernelWidth",
     "Layer",
     "NSamples",
     "NSegments",
+    "NSteps",
+    "Noise",
+    "Quadrature",
     "Reduction",
     "Relu",
     "Score",
     "Seed",
     "Segmenter",
+    "SmoothGradVariant",
 ]
 
 Score = Annotated[
@@ -55,4 +60,22 @@ NSegments = Annotated[
 ]
 KernelWidth = Annotated[
     float, Range(1e-6, 1e6), Help("width of LIME's sample kernel in cosine distance")
+]
+Baseline = Annotated[
+    Literal["zero", "black", "mean", "blur", "uniform"],
+    Help(
+        "what stands for nothing to be seen: 0 in the input's own units, black, the image's mean "
+        "colour, the image blurred, uniform noise"
+    ),
+]
+NSteps = Annotated[int, Range(1, 10_000), Help("points on the path from the baseline")]
+Quadrature = Annotated[
+    Literal["gauss_legendre", "trapezoid"], Help("how the integral along the path is summed")
+]
+Noise = Annotated[
+    float, Range(0, 10), Help("standard deviation of the noise, as a share of the input's range")
+]
+SmoothGradVariant = Annotated[
+    Literal["mean", "squared", "var"],
+    Help("mean of the noisy gradients, of their squares, or their variance"),
 ]

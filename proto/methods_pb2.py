@@ -25,45 +25,63 @@ _sym_db = _symbol_database.Default()
 from onnxplain.proto import types_pb2 as onnxplain_dot_proto_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/methods.proto\x12\x0connxplain.v1\x1a\x1bonnxplain/proto/types.proto\"\x91\x06\n\nMethodSpec\x12)\n\x04lime\x18\n \x01(\x0b\x32\x19.onnxplain.v1.LimeOptionsH\x00\x12\x31\n\x08gradient\x18\x14 \x01(\x0b\x32\x1d.onnxplain.v1.GradientOptionsH\x00\x12\x31\n\x08saliency\x18\x15 \x01(\x0b\x32\x1d.onnxplain.v1.SaliencyOptionsH\x00\x12?\n\x10input_x_gradient\x18\x16 \x01(\x0b\x32#.onnxplain.v1.InputXGradientOptionsH\x00\x12\x38\n\x0clinear_score\x18\x17 \x01(\x0b\x32 .onnxplain.v1.LinearScoreOptionsH\x00\x12\x33\n\tdeconvnet\x18\x1a \x01(\x0b\x32\x1e.onnxplain.v1.DeconvnetOptionsH\x00\x12>\n\x0fguided_backprop\x18\x1b \x01(\x0b\x32#.onnxplain.v1.GuidedBackpropOptionsH\x00\x12\'\n\x03\x63\x61m\x18( \x01(\x0b\x32\x18.onnxplain.v1.CamOptionsH\x00\x12\x30\n\x08grad_cam\x18) \x01(\x0b\x32\x1c.onnxplain.v1.GradCamOptionsH\x00\x12\x42\n\x12grad_cam_plus_plus\x18* \x01(\x0b\x32$.onnxplain.v1.GradCamPlusPlusOptionsH\x00\x12=\n\x0fguided_grad_cam\x18+ \x01(\x0b\x32\".onnxplain.v1.GuidedGradCamOptionsH\x00\x12\x32\n\tlayer_cam\x18, \x01(\x0b\x32\x1d.onnxplain.v1.LayerCamOptionsH\x00\x12\x32\n\txgrad_cam\x18- \x01(\x0b\x32\x1d.onnxplain.v1.XgradCamOptionsH\x00\x12\x32\n\thires_cam\x18. \x01(\x0b\x32\x1d.onnxplain.v1.HiresCamOptionsH\x00\x42\x08\n\x06method\"\xc1\x02\n\x0bLimeOptions\x12\x16\n\tn_samples\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12/\n\tsegmenter\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.SegmenterH\x01\x88\x01\x01\x12\x17\n\nn_segments\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0ckernel_width\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12+\n\x05score\x18\x05 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x04\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x42\x0c\n\n_n_samplesB\x0c\n\n_segmenterB\r\n\x0b_n_segmentsB\x0f\n\r_kernel_widthB\x08\n\x06_scoreB\r\n\x0b_batch_sizeB\x07\n\x05_seed\"\x87\x01\n\x0fGradientOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"\x87\x01\n\x0fSaliencyOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"F\n\nCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"J\n\x0eGradCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"\x8d\x01\n\x15InputXGradientOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"\x8a\x01\n\x12LinearScoreOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"Q\n\x10\x44\x65\x63onvnetOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x42\x0c\n\n_reduction\"V\n\x15GuidedBackpropOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x42\x0c\n\n_reduction\"R\n\x16GradCamPlusPlusOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"s\n\x14GuidedGradCamOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_layer\"K\n\x0fLayerCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"K\n\x0fXgradCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"K\n\x0fHiresCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer*b\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x11\n\rREDUCTION_SUM\x10\x01\x12\x15\n\x11REDUCTION_MAX_ABS\x10\x02\x12\x10\n\x0cREDUCTION_L2\x10\x03*\xb1\x01\n\tSegmenter\x12\x19\n\x15SEGMENTER_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEGMENTER_AUTO\x10\x01\x12\x18\n\x14SEGMENTER_QUICKSHIFT\x10\x02\x12\x12\n\x0eSEGMENTER_SLIC\x10\x03\x12\x1a\n\x16SEGMENTER_FELZENSZWALB\x10\x04\x12\x17\n\x13SEGMENTER_WATERSHED\x10\x05\x12\x12\n\x0eSEGMENTER_GRID\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/methods.proto\x12\x0connxplain.v1\x1a\x1bonnxplain/proto/types.proto\"\xed\x08\n\nMethodSpec\x12)\n\x04lime\x18\n \x01(\x0b\x32\x19.onnxplain.v1.LimeOptionsH\x00\x12\x31\n\x08gradient\x18\x14 \x01(\x0b\x32\x1d.onnxplain.v1.GradientOptionsH\x00\x12\x31\n\x08saliency\x18\x15 \x01(\x0b\x32\x1d.onnxplain.v1.SaliencyOptionsH\x00\x12?\n\x10input_x_gradient\x18\x16 \x01(\x0b\x32#.onnxplain.v1.InputXGradientOptionsH\x00\x12\x38\n\x0clinear_score\x18\x17 \x01(\x0b\x32 .onnxplain.v1.LinearScoreOptionsH\x00\x12H\n\x14integrated_gradients\x18\x18 \x01(\x0b\x32(.onnxplain.v1.IntegratedGradientsOptionsH\x00\x12\x36\n\x0bsmooth_grad\x18\x19 \x01(\x0b\x32\x1f.onnxplain.v1.SmoothGradOptionsH\x00\x12\x33\n\tdeconvnet\x18\x1a \x01(\x0b\x32\x1e.onnxplain.v1.DeconvnetOptionsH\x00\x12>\n\x0fguided_backprop\x18\x1b \x01(\x0b\x32#.onnxplain.v1.GuidedBackpropOptionsH\x00\x12\'\n\x03\x63\x61m\x18( \x01(\x0b\x32\x18.onnxplain.v1.CamOptionsH\x00\x12\x30\n\x08grad_cam\x18) \x01(\x0b\x32\x1c.onnxplain.v1.GradCamOptionsH\x00\x12\x42\n\x12grad_cam_plus_plus\x18* \x01(\x0b\x32$.onnxplain.v1.GradCamPlusPlusOptionsH\x00\x12=\n\x0fguided_grad_cam\x18+ \x01(\x0b\x32\".onnxplain.v1.GuidedGradCamOptionsH\x00\x12\x32\n\tlayer_cam\x18, \x01(\x0b\x32\x1d.onnxplain.v1.LayerCamOptionsH\x00\x12\x32\n\txgrad_cam\x18- \x01(\x0b\x32\x1d.onnxplain.v1.XgradCamOptionsH\x00\x12\x32\n\thires_cam\x18. \x01(\x0b\x32\x1d.onnxplain.v1.HiresCamOptionsH\x00\x12\x32\n\teigen_cam\x18/ \x01(\x0b\x32\x1d.onnxplain.v1.EigenCamOptionsH\x00\x12\x32\n\tscore_cam\x18\x30 \x01(\x0b\x32\x1d.onnxplain.v1.ScoreCamOptionsH\x00\x12\x38\n\x0c\x61\x62lation_cam\x18\x31 \x01(\x0b\x32 .onnxplain.v1.AblationCamOptionsH\x00\x12\x36\n\x0brecipro_cam\x18\x32 \x01(\x0b\x32\x1f.onnxplain.v1.ReciproCamOptionsH\x00\x42\x08\n\x06method\"\xc1\x02\n\x0bLimeOptions\x12\x16\n\tn_samples\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12/\n\tsegmenter\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.SegmenterH\x01\x88\x01\x01\x12\x17\n\nn_segments\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0ckernel_width\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12+\n\x05score\x18\x05 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x04\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x42\x0c\n\n_n_samplesB\x0c\n\n_segmenterB\r\n\x0b_n_segmentsB\x0f\n\r_kernel_widthB\x08\n\x06_scoreB\r\n\x0b_batch_sizeB\x07\n\x05_seed\"\x87\x01\n\x0fGradientOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"\x87\x01\n\x0fSaliencyOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"F\n\nCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"J\n\x0eGradCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"\x8d\x01\n\x15InputXGradientOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"\x8a\x01\n\x12LinearScoreOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12+\n\x05score\x18\x02 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_score\"Q\n\x10\x44\x65\x63onvnetOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x42\x0c\n\n_reduction\"V\n\x15GuidedBackpropOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x42\x0c\n\n_reduction\"R\n\x16GradCamPlusPlusOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"s\n\x14GuidedGradCamOptions\x12/\n\treduction\x18\x01 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_reductionB\x08\n\x06_layer\"K\n\x0fLayerCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"K\n\x0fXgradCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"K\n\x0fHiresCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"\xf6\x02\n\x1aIntegratedGradientsOptions\x12\x14\n\x07n_steps\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x31\n\nquadrature\x18\x02 \x01(\x0e\x32\x18.onnxplain.v1.QuadratureH\x01\x88\x01\x01\x12-\n\x08\x62\x61seline\x18\x03 \x01(\x0e\x32\x16.onnxplain.v1.BaselineH\x02\x88\x01\x01\x12+\n\x05score\x18\x04 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x03\x88\x01\x01\x12/\n\treduction\x18\x05 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x04\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x42\n\n\x08_n_stepsB\r\n\x0b_quadratureB\x0b\n\t_baselineB\x08\n\x06_scoreB\x0c\n\n_reductionB\r\n\x0b_batch_sizeB\x07\n\x05_seed\"\xd4\x02\n\x11SmoothGradOptions\x12\x16\n\tn_samples\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05noise\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x35\n\x07variant\x18\x03 \x01(\x0e\x32\x1f.onnxplain.v1.SmoothGradVariantH\x02\x88\x01\x01\x12+\n\x05score\x18\x04 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKindH\x03\x88\x01\x01\x12/\n\treduction\x18\x05 \x01(\x0e\x32\x17.onnxplain.v1.ReductionH\x04\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x42\x0c\n\n_n_samplesB\x08\n\x06_noiseB\n\n\x08_variantB\x08\n\x06_scoreB\x0c\n\n_reductionB\r\n\x0b_batch_sizeB\x07\n\x05_seed\"K\n\x0f\x45igenCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layer\"s\n\x0fScoreCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x17\n\nbatch_size\x18\x03 \x01(\x05H\x02\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layerB\r\n\x0b_batch_size\"v\n\x12\x41\x62lationCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x17\n\nbatch_size\x18\x03 \x01(\x05H\x02\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layerB\r\n\x0b_batch_size\"u\n\x11ReciproCamOptions\x12\x11\n\x04relu\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05layer\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x17\n\nbatch_size\x18\x03 \x01(\x05H\x02\x88\x01\x01\x42\x07\n\x05_reluB\x08\n\x06_layerB\r\n\x0b_batch_size*b\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x11\n\rREDUCTION_SUM\x10\x01\x12\x15\n\x11REDUCTION_MAX_ABS\x10\x02\x12\x10\n\x0cREDUCTION_L2\x10\x03*\xb1\x01\n\tSegmenter\x12\x19\n\x15SEGMENTER_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEGMENTER_AUTO\x10\x01\x12\x18\n\x14SEGMENTER_QUICKSHIFT\x10\x02\x12\x12\n\x0eSEGMENTER_SLIC\x10\x03\x12\x1a\n\x16SEGMENTER_FELZENSZWALB\x10\x04\x12\x17\n\x13SEGMENTER_WATERSHED\x10\x05\x12\x12\n\x0eSEGMENTER_GRID\x10\x06*a\n\nQuadrature\x12\x1a\n\x16QUADRATURE_UNSPECIFIED\x10\x00\x12\x1d\n\x19QUADRATURE_GAUSS_LEGENDRE\x10\x01\x12\x18\n\x14QUADRATURE_TRAPEZOID\x10\x02*\x87\x01\n\x08\x42\x61seline\x12\x18\n\x14\x42\x41SELINE_UNSPECIFIED\x10\x00\x12\x11\n\rBASELINE_ZERO\x10\x01\x12\x12\n\x0e\x42\x41SELINE_BLACK\x10\x02\x12\x11\n\rBASELINE_MEAN\x10\x03\x12\x11\n\rBASELINE_BLUR\x10\x04\x12\x14\n\x10\x42\x41SELINE_UNIFORM\x10\x05*\x94\x01\n\x11SmoothGradVariant\x12#\n\x1fSMOOTH_GRAD_VARIANT_UNSPECIFIED\x10\x00\x12\x1c\n\x18SMOOTH_GRAD_VARIANT_MEAN\x10\x01\x12\x1f\n\x1bSMOOTH_GRAD_VARIANT_SQUARED\x10\x02\x12\x1b\n\x17SMOOTH_GRAD_VARIANT_VAR\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onnxplain.proto.methods_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REDUCTION']._serialized_start=2500
-  _globals['_REDUCTION']._serialized_end=2598
-  _globals['_SEGMENTER']._serialized_start=2601
-  _globals['_SEGMENTER']._serialized_end=2778
+  _globals['_REDUCTION']._serialized_start=4001
+  _globals['_REDUCTION']._serialized_end=4099
+  _globals['_SEGMENTER']._serialized_start=4102
+  _globals['_SEGMENTER']._serialized_end=4279
+  _globals['_QUADRATURE']._serialized_start=4281
+  _globals['_QUADRATURE']._serialized_end=4378
+  _globals['_BASELINE']._serialized_start=4381
+  _globals['_BASELINE']._serialized_end=4516
+  _globals['_SMOOTHGRADVARIANT']._serialized_start=4519
+  _globals['_SMOOTHGRADVARIANT']._serialized_end=4667
   _globals['_METHODSPEC']._serialized_start=77
-  _globals['_METHODSPEC']._serialized_end=862
-  _globals['_LIMEOPTIONS']._serialized_start=865
-  _globals['_LIMEOPTIONS']._serialized_end=1186
-  _globals['_GRADIENTOPTIONS']._serialized_start=1189
-  _globals['_GRADIENTOPTIONS']._serialized_end=1324
-  _globals['_SALIENCYOPTIONS']._serialized_start=1327
-  _globals['_SALIENCYOPTIONS']._serialized_end=1462
-  _globals['_CAMOPTIONS']._serialized_start=1464
-  _globals['_CAMOPTIONS']._serialized_end=1534
-  _globals['_GRADCAMOPTIONS']._serialized_start=1536
-  _globals['_GRADCAMOPTIONS']._serialized_end=1610
-  _globals['_INPUTXGRADIENTOPTIONS']._serialized_start=1613
-  _globals['_INPUTXGRADIENTOPTIONS']._serialized_end=1754
-  _globals['_LINEARSCOREOPTIONS']._serialized_start=1757
-  _globals['_LINEARSCOREOPTIONS']._serialized_end=1895
-  _globals['_DECONVNETOPTIONS']._serialized_start=1897
-  _globals['_DECONVNETOPTIONS']._serialized_end=1978
-  _globals['_GUIDEDBACKPROPOPTIONS']._serialized_start=1980
-  _globals['_GUIDEDBACKPROPOPTIONS']._serialized_end=2066
-  _globals['_GRADCAMPLUSPLUSOPTIONS']._serialized_start=2068
-  _globals['_GRADCAMPLUSPLUSOPTIONS']._serialized_end=2150
-  _globals['_GUIDEDGRADCAMOPTIONS']._serialized_start=2152
-  _globals['_GUIDEDGRADCAMOPTIONS']._serialized_end=2267
-  _globals['_LAYERCAMOPTIONS']._serialized_start=2269
-  _globals['_LAYERCAMOPTIONS']._serialized_end=2344
-  _globals['_XGRADCAMOPTIONS']._serialized_start=2346
-  _globals['_XGRADCAMOPTIONS']._serialized_end=2421
-  _globals['_HIRESCAMOPTIONS']._serialized_start=2423
-  _globals['_HIRESCAMOPTIONS']._serialized_end=2498
+  _globals['_METHODSPEC']._serialized_end=1210
+  _globals['_LIMEOPTIONS']._serialized_start=1213
+  _globals['_LIMEOPTIONS']._serialized_end=1534
+  _globals['_GRADIENTOPTIONS']._serialized_start=1537
+  _globals['_GRADIENTOPTIONS']._serialized_end=1672
+  _globals['_SALIENCYOPTIONS']._serialized_start=1675
+  _globals['_SALIENCYOPTIONS']._serialized_end=1810
+  _globals['_CAMOPTIONS']._serialized_start=1812
+  _globals['_CAMOPTIONS']._serialized_end=1882
+  _globals['_GRADCAMOPTIONS']._serialized_start=1884
+  _globals['_GRADCAMOPTIONS']._serialized_end=1958
+  _globals['_INPUTXGRADIENTOPTIONS']._serialized_start=1961
+  _globals['_INPUTXGRADIENTOPTIONS']._serialized_end=2102
+  _globals['_LINEARSCOREOPTIONS']._serialized_start=2105
+  _globals['_LINEARSCOREOPTIONS']._serialized_end=2243
+  _globals['_DECONVNETOPTIONS']._serialized_start=2245
+  _globals['_DECONVNETOPTIONS']._serialized_end=2326
+  _globals['_GUIDEDBACKPROPOPTIONS']._serialized_start=2328
+  _globals['_GUIDEDBACKPROPOPTIONS']._serialized_end=2414
+  _globals['_GRADCAMPLUSPLUSOPTIONS']._serialized_start=2416
+  _globals['_GRADCAMPLUSPLUSOPTIONS']._serialized_end=2498
+  _globals['_GUIDEDGRADCAMOPTIONS']._serialized_start=2500
+  _globals['_GUIDEDGRADCAMOPTIONS']._serialized_end=2615
+  _globals['_LAYERCAMOPTIONS']._serialized_start=2617
+  _globals['_LAYERCAMOPTIONS']._serialized_end=2692
+  _globals['_XGRADCAMOPTIONS']._serialized_start=2694
+  _globals['_XGRADCAMOPTIONS']._serialized_end=2769
+  _globals['_HIRESCAMOPTIONS']._serialized_start=2771
+  _globals['_HIRESCAMOPTIONS']._serialized_end=2846
+  _globals['_INTEGRATEDGRADIENTSOPTIONS']._serialized_start=2849
+  _globals['_INTEGRATEDGRADIENTSOPTIONS']._serialized_end=3223
+  _globals['_SMOOTHGRADOPTIONS']._serialized_start=3226
+  _globals['_SMOOTHGRADOPTIONS']._serialized_end=3566
+  _globals['_EIGENCAMOPTIONS']._serialized_start=3568
+  _globals['_EIGENCAMOPTIONS']._serialized_end=3643
+  _globals['_SCORECAMOPTIONS']._serialized_start=3645
+  _globals['_SCORECAMOPTIONS']._serialized_end=3760
+  _globals['_ABLATIONCAMOPTIONS']._serialized_start=3762
+  _globals['_ABLATIONCAMOPTIONS']._serialized_end=3880
+  _globals['_RECIPROCAMOPTIONS']._serialized_start=3882
+  _globals['_RECIPROCAMOPTIONS']._serialized_end=3999
 # @@protoc_insertion_point(module_scope)

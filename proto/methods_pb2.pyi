@@ -91,6 +91,94 @@ SEGMENTER_GRID: Segmenter.ValueType  # 6
 """Equal rectangles."""
 Global___Segmenter: _TypeAlias = Segmenter  # noqa: Y015
 
+class _Quadrature:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuadratureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quadrature.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUADRATURE_UNSPECIFIED: _Quadrature.ValueType  # 0
+    """The default of the option."""
+    QUADRATURE_GAUSS_LEGENDRE: _Quadrature.ValueType  # 1
+    """Gauss-Legendre nodes and weights."""
+    QUADRATURE_TRAPEZOID: _Quadrature.ValueType  # 2
+    """Trapezoid rule on equal steps."""
+
+class Quadrature(_Quadrature, metaclass=_QuadratureEnumTypeWrapper):
+    """How an integral is summed."""
+
+QUADRATURE_UNSPECIFIED: Quadrature.ValueType  # 0
+"""The default of the option."""
+QUADRATURE_GAUSS_LEGENDRE: Quadrature.ValueType  # 1
+"""Gauss-Legendre nodes and weights."""
+QUADRATURE_TRAPEZOID: Quadrature.ValueType  # 2
+"""Trapezoid rule on equal steps."""
+Global___Quadrature: _TypeAlias = Quadrature  # noqa: Y015
+
+class _Baseline:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BaselineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Baseline.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BASELINE_UNSPECIFIED: _Baseline.ValueType  # 0
+    """The default of the option."""
+    BASELINE_ZERO: _Baseline.ValueType  # 1
+    """0 in the units of the model's input."""
+    BASELINE_BLACK: _Baseline.ValueType  # 2
+    """The smallest value of each channel."""
+    BASELINE_MEAN: _Baseline.ValueType  # 3
+    """The image's mean colour."""
+    BASELINE_BLUR: _Baseline.ValueType  # 4
+    """The image, blurred."""
+    BASELINE_UNIFORM: _Baseline.ValueType  # 5
+    """Uniform noise."""
+
+class Baseline(_Baseline, metaclass=_BaselineEnumTypeWrapper):
+    """What stands for nothing to be seen."""
+
+BASELINE_UNSPECIFIED: Baseline.ValueType  # 0
+"""The default of the option."""
+BASELINE_ZERO: Baseline.ValueType  # 1
+"""0 in the units of the model's input."""
+BASELINE_BLACK: Baseline.ValueType  # 2
+"""The smallest value of each channel."""
+BASELINE_MEAN: Baseline.ValueType  # 3
+"""The image's mean colour."""
+BASELINE_BLUR: Baseline.ValueType  # 4
+"""The image, blurred."""
+BASELINE_UNIFORM: Baseline.ValueType  # 5
+"""Uniform noise."""
+Global___Baseline: _TypeAlias = Baseline  # noqa: Y015
+
+class _SmoothGradVariant:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SmoothGradVariantEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SmoothGradVariant.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SMOOTH_GRAD_VARIANT_UNSPECIFIED: _SmoothGradVariant.ValueType  # 0
+    """The default of the option."""
+    SMOOTH_GRAD_VARIANT_MEAN: _SmoothGradVariant.ValueType  # 1
+    """Their mean."""
+    SMOOTH_GRAD_VARIANT_SQUARED: _SmoothGradVariant.ValueType  # 2
+    """The mean of their squares."""
+    SMOOTH_GRAD_VARIANT_VAR: _SmoothGradVariant.ValueType  # 3
+    """Their variance (VarGrad)."""
+
+class SmoothGradVariant(_SmoothGradVariant, metaclass=_SmoothGradVariantEnumTypeWrapper):
+    """What SmoothGrad makes of the noisy gradients."""
+
+SMOOTH_GRAD_VARIANT_UNSPECIFIED: SmoothGradVariant.ValueType  # 0
+"""The default of the option."""
+SMOOTH_GRAD_VARIANT_MEAN: SmoothGradVariant.ValueType  # 1
+"""Their mean."""
+SMOOTH_GRAD_VARIANT_SQUARED: SmoothGradVariant.ValueType  # 2
+"""The mean of their squares."""
+SMOOTH_GRAD_VARIANT_VAR: SmoothGradVariant.ValueType  # 3
+"""Their variance (VarGrad)."""
+Global___SmoothGradVariant: _TypeAlias = SmoothGradVariant  # noqa: Y015
+
 @_typing.final
 class MethodSpec(_message.Message):
     """A method and its options: the field that is set, even to an empty message, is the method."""
@@ -102,6 +190,8 @@ class MethodSpec(_message.Message):
     SALIENCY_FIELD_NUMBER: _builtins.int
     INPUT_X_GRADIENT_FIELD_NUMBER: _builtins.int
     LINEAR_SCORE_FIELD_NUMBER: _builtins.int
+    INTEGRATED_GRADIENTS_FIELD_NUMBER: _builtins.int
+    SMOOTH_GRAD_FIELD_NUMBER: _builtins.int
     DECONVNET_FIELD_NUMBER: _builtins.int
     GUIDED_BACKPROP_FIELD_NUMBER: _builtins.int
     CAM_FIELD_NUMBER: _builtins.int
@@ -111,6 +201,10 @@ class MethodSpec(_message.Message):
     LAYER_CAM_FIELD_NUMBER: _builtins.int
     XGRAD_CAM_FIELD_NUMBER: _builtins.int
     HIRES_CAM_FIELD_NUMBER: _builtins.int
+    EIGEN_CAM_FIELD_NUMBER: _builtins.int
+    SCORE_CAM_FIELD_NUMBER: _builtins.int
+    ABLATION_CAM_FIELD_NUMBER: _builtins.int
+    RECIPRO_CAM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lime(self) -> Global___LimeOptions:
         """Local surrogate on superpixels: Ribeiro et al. 2016."""
@@ -130,6 +224,14 @@ class MethodSpec(_message.Message):
     @_builtins.property
     def linear_score(self) -> Global___LinearScoreOptions:
         """Weights and intercept of the score near the image: Simonyan et al. 2014."""
+
+    @_builtins.property
+    def integrated_gradients(self) -> Global___IntegratedGradientsOptions:
+        """Mean gradient on the path from a baseline: Sundararajan et al. 2017."""
+
+    @_builtins.property
+    def smooth_grad(self) -> Global___SmoothGradOptions:
+        """Mean gradient of noisy copies: Smilkov et al. 2017."""
 
     @_builtins.property
     def deconvnet(self) -> Global___DeconvnetOptions:
@@ -167,6 +269,22 @@ class MethodSpec(_message.Message):
     def hires_cam(self) -> Global___HiresCamOptions:
         """Features times their gradient: Draelos and Carin 2020."""
 
+    @_builtins.property
+    def eigen_cam(self) -> Global___EigenCamOptions:
+        """First principal component of the features: Muhammad and Yeasin 2020."""
+
+    @_builtins.property
+    def score_cam(self) -> Global___ScoreCamOptions:
+        """Features weighted by the score of the image seen through them: Wang et al. 2020."""
+
+    @_builtins.property
+    def ablation_cam(self) -> Global___AblationCamOptions:
+        """Features weighted by the score lost without them: Desai and Ramaswamy 2020."""
+
+    @_builtins.property
+    def recipro_cam(self) -> Global___ReciproCamOptions:
+        """Score of the features seen through a small window: Byun and Lee 2022."""
+
     def __init__(
         self,
         *,
@@ -175,6 +293,8 @@ class MethodSpec(_message.Message):
         saliency: Global___SaliencyOptions | None = ...,
         input_x_gradient: Global___InputXGradientOptions | None = ...,
         linear_score: Global___LinearScoreOptions | None = ...,
+        integrated_gradients: Global___IntegratedGradientsOptions | None = ...,
+        smooth_grad: Global___SmoothGradOptions | None = ...,
         deconvnet: Global___DeconvnetOptions | None = ...,
         guided_backprop: Global___GuidedBackpropOptions | None = ...,
         cam: Global___CamOptions | None = ...,
@@ -184,12 +304,16 @@ class MethodSpec(_message.Message):
         layer_cam: Global___LayerCamOptions | None = ...,
         xgrad_cam: Global___XgradCamOptions | None = ...,
         hires_cam: Global___HiresCamOptions | None = ...,
+        eigen_cam: Global___EigenCamOptions | None = ...,
+        score_cam: Global___ScoreCamOptions | None = ...,
+        ablation_cam: Global___AblationCamOptions | None = ...,
+        recipro_cam: Global___ReciproCamOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cam", b"cam", "deconvnet", b"deconvnet", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "saliency", b"saliency", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "recipro_cam", b"recipro_cam", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cam", b"cam", "deconvnet", b"deconvnet", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "saliency", b"saliency", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "recipro_cam", b"recipro_cam", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "gradient", "saliency", "input_x_gradient", "linear_score", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -740,3 +864,355 @@ class HiresCamOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___HiresCamOptions: _TypeAlias = HiresCamOptions  # noqa: Y015
+
+@_typing.final
+class IntegratedGradientsOptions(_message.Message):
+    """Options of `integrated_gradients`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_STEPS_FIELD_NUMBER: _builtins.int
+    QUADRATURE_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    n_steps: _builtins.int
+    """Points on the path from the baseline.
+    Default: 50; range 1 to 10000.
+    """
+    quadrature: Global___Quadrature.ValueType
+    """How the integral along the path is summed.
+    Default: gauss_legendre.
+    """
+    baseline: Global___Baseline.ValueType
+    """What stands for nothing to be seen.
+    Default: zero.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: logit.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        n_steps: _builtins.int | None = ...,
+        quadrature: Global___Quadrature.ValueType | None = ...,
+        baseline: Global___Baseline.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_n_steps", b"_n_steps", "_quadrature", b"_quadrature", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "baseline", b"baseline", "batch_size", b"batch_size", "n_steps", b"n_steps", "quadrature", b"quadrature", "reduction", b"reduction", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_n_steps", b"_n_steps", "_quadrature", b"_quadrature", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "baseline", b"baseline", "batch_size", b"batch_size", "n_steps", b"n_steps", "quadrature", b"quadrature", "reduction", b"reduction", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
+    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__n_steps: _TypeAlias = _typing.Literal["n_steps"]  # noqa: Y015
+    _WhichOneofArgType__n_steps: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps"]  # noqa: Y015
+    _WhichOneofReturnType__quadrature: _TypeAlias = _typing.Literal["quadrature"]  # noqa: Y015
+    _WhichOneofArgType__quadrature: _TypeAlias = _typing.Literal["_quadrature", b"_quadrature"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_steps) -> _WhichOneofReturnType__n_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quadrature) -> _WhichOneofReturnType__quadrature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___IntegratedGradientsOptions: _TypeAlias = IntegratedGradientsOptions  # noqa: Y015
+
+@_typing.final
+class SmoothGradOptions(_message.Message):
+    """Options of `smooth_grad`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_SAMPLES_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    n_samples: _builtins.int
+    """Number of noisy copies.
+    Default: 50; range 2 to 1000000.
+    """
+    noise: _builtins.float
+    """Standard deviation of the noise, as a share of the input's range.
+    Default: 0.15; range 0 to 10.
+    """
+    variant: Global___SmoothGradVariant.ValueType
+    """What is made of the gradients.
+    Default: mean.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: logit.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: max_abs.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        n_samples: _builtins.int | None = ...,
+        noise: _builtins.float | None = ...,
+        variant: Global___SmoothGradVariant.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_samples", b"_n_samples", "_noise", b"_noise", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_variant", b"_variant", "batch_size", b"batch_size", "n_samples", b"n_samples", "noise", b"noise", "reduction", b"reduction", "score", b"score", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_samples", b"_n_samples", "_noise", b"_noise", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_variant", b"_variant", "batch_size", b"batch_size", "n_samples", b"n_samples", "noise", b"noise", "reduction", b"reduction", "score", b"score", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
+    _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    _WhichOneofReturnType__noise: _TypeAlias = _typing.Literal["noise"]  # noqa: Y015
+    _WhichOneofArgType__noise: _TypeAlias = _typing.Literal["_noise", b"_noise"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__variant: _TypeAlias = _typing.Literal["variant"]  # noqa: Y015
+    _WhichOneofArgType__variant: _TypeAlias = _typing.Literal["_variant", b"_variant"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise) -> _WhichOneofReturnType__noise | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__variant) -> _WhichOneofReturnType__variant | None: ...
+
+Global___SmoothGradOptions: _TypeAlias = SmoothGradOptions  # noqa: Y015
+
+@_typing.final
+class EigenCamOptions(_message.Message):
+    """Options of `eigen_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___EigenCamOptions: _TypeAlias = EigenCamOptions  # noqa: Y015
+
+@_typing.final
+class ScoreCamOptions(_message.Message):
+    """Options of `score_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+        batch_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___ScoreCamOptions: _TypeAlias = ScoreCamOptions  # noqa: Y015
+
+@_typing.final
+class AblationCamOptions(_message.Message):
+    """Options of `ablation_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+        batch_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___AblationCamOptions: _TypeAlias = AblationCamOptions  # noqa: Y015
+
+@_typing.final
+class ReciproCamOptions(_message.Message):
+    """Options of `recipro_cam`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELU_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    relu: _builtins.bool
+    """Keep only positive evidence, as published; false gives the signed map.
+    Default: true.
+    """
+    layer: _builtins.str
+    """Name of the tensor taken as feature map; unset, it is found in the graph.
+    Default: unset.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    def __init__(
+        self,
+        *,
+        relu: _builtins.bool | None = ...,
+        layer: _builtins.str | None = ...,
+        batch_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
+    _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
+
+Global___ReciproCamOptions: _TypeAlias = ReciproCamOptions  # noqa: Y015

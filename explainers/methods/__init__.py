@@ -1,5 +1,19 @@
-"""The black-box methods, one file each: importing a file declares its method."""
+"""Methods of many passes, one file each: importing a file declares its method."""
 
+from .ablation_cam import ablation_cam
+from .eigen_cam import eigen_cam
+from .integrated_gradients import integrated_gradients
 from .lime import lime
+from .recipro_cam import recipro_cam
+from .score_cam import score_cam
+from .smooth_grad import smooth_grad
 
-__all__ = ["lime"]
+__all__ = [
+    "ablation_cam",
+    "eigen_cam",
+    "integrated_gradients",
+    "lime",
+    "recipro_cam",
+    "score_cam",
+    "smooth_grad",
+]

@@ -7,6 +7,7 @@ import math
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, constant_array, operand
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
+from onnxplain.graph_rewrites.paths import is_float
 
 from .tables import gradient
 
@@ -21,8 +22,9 @@ def identity(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 
 @gradient.rule("Cast")
 def cast(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = dy, in the type of x."""
-    return [op.CastLike(dy, node.inputs[0])]
+    """Dx = dy, in the type of x; an image of integers counts as real numbers."""
+    x = operand(node)
+    return [op.CastLike(dy, x) if is_float(x) else dy]
 
 
 @gradient.rule("Add", "Sum", broadcasts=True)
