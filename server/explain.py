@@ -58,7 +58,7 @@ def _explain(served: ServedModel, order: Order, control: Control) -> explain_pb2
         )
         response = explain_response(explanations, served.files.version, order.output, clock)
     except InvalidArgument as error:
-        raise in_request_terms(error, order.method) from error
+        raise in_request_terms(error, order.method) from None
     response.timings.stages_ms.update(explanations[0].provenance.timings_ms)
     response.timings.stages_ms.update(clock.ms)
     return response
