@@ -6,41 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
-from onnxplain.explainers import Control, Progress
+from onnxplain.explainers import Progress, load
 from onnxplain.explainers.methods import lime
-from onnxplain.explainers.perturbation import SegmentHider, segment_means
-from onnxplain.explainers.segmentation import segment
-from onnxplain.explainers.surrogate import cosine_kernel, fit_surrogate
+from onnxplain.explainers.perturbation import segment_means
 from onnxplain.graph_rewrites import Cancelled, InvalidArgument, get_method
-from skimage.data import chelsea
-from sklearn.linear_model import Ridge
-from sklearn.metrics import pairwise_distances
 
-RNG = np.random.default_rng(0)
-PHOTO = np.ascontiguousarray(chelsea()[20:260:5, 110:350:5])  # 48 x 48
-
-
-class FakeRun:
-    """A run whose model is a plain function of pictures in their own units."""
-
-    def __init__(self, picture, model, *, targets=(0,), batch_size=7, from_tensor=False, seen=None):
-        self.picture, self.model = picture, model
-        self.targets, self.batch_size, self.from_tensor = targets, batch_size, from_tensor
-        shown = picture if seen is None else seen
-        self.segmentation_picture = np.broadcast_to(shown, (*shown.shape[:2], 3))
-        self.progress: list[Progress] = []
-        self.control = Control(self.progress.append)
-        self.warnings: dict[str, str] = {}
-        self.batches: list[int] = []
-
-    def predict(self, pictures):
-        assert pictures.dtype == self.picture.dtype
-        assert pictures.shape[1:] == self.picture.shape
-        self.batches.append(len(pictures))
-        return self.model(pictures.astype(np.float64))
-
-    def warn(self, code, message):
-        self.warnings[code] = message
+from tests.models import PREPROCESSING, tiny_mlp
+from tests.runs import PHOTO, FakeRun
 
 
 def quadrants(pictures):
@@ -111,42 +83,6 @@ def test_coefficients_equal_the_reference_library(segmenter, kernel_width):
         np.testing.assert_allclose(result.coefficients, expected[0], rtol=1e-8, atol=1e-10)
         found = [result.measures[name] for name in ("intercept", "r2", "local_prediction")]
         np.testing.assert_allclose(found, expected[1:], rtol=1e-8)
-
-
-@pytest.mark.parametrize(("n_samples", "n_segments"), [(40, 9), (9, 40), (5000, 3)])
-def test_the_surrogate_is_scikit_learns_weighted_ridge(n_samples, n_segments):
-    masks = RNG.random((n_samples, n_segments)) < 0.5
-    masks[1] = False
-    scores = RNG.normal(size=(n_samples, 2))
-    weights = cosine_kernel(masks, 0.25)
-    distances = pairwise_distances(masks.astype(float), np.ones((1, n_segments)), metric="cosine")
-    np.testing.assert_allclose(weights, np.sqrt(np.exp(-(distances.ravel() ** 2) / 0.25**2)))
-    ours = fit_surrogate(masks, scores, weights)
-    theirs = Ridge(alpha=1).fit(masks, scores, sample_weight=weights)
-    np.testing.assert_allclose(ours.coefficients, theirs.coef_.T, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(ours.intercepts, theirs.intercept_, rtol=1e-9)
-    np.testing.assert_allclose(ours.predict(masks), theirs.predict(masks), rtol=1e-9, atol=1e-12)
-    for target in range(2):
-        alone = Ridge(alpha=1).fit(masks, scores[:, target], sample_weight=weights)
-        expected = alone.score(masks, scores[:, target], sample_weight=weights)
-        assert ours.r2(masks, scores, weights)[target] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_hiding_a_segment_changes_exactly_its_pixels(dtype, channels):
-    segments, _ = segment(PHOTO, "slic", n_segments=12)
-    picture = (RNG.normal(size=(*segments.shape, channels)) * 40 + 60).astype(dtype)
-    fill = segment_means(picture, segments)
-    n_segments = segments.max() + 1
-    pictures = SegmentHider(picture, fill, segments).pictures(~np.eye(n_segments, dtype=bool))
-    assert pictures.dtype == dtype
-    for hidden, perturbed in enumerate(pictures):
-        inside = segments == hidden
-        expected = np.where(inside[..., None], fill, picture)
-        np.testing.assert_array_equal(perturbed, expected)
-        mean = picture[inside].mean(axis=0, dtype=np.float64).astype(dtype)
-        np.testing.assert_allclose(fill[inside], np.tile(mean, (inside.sum(), 1)), rtol=1e-12)
 
 
 def test_the_segment_a_class_looks_at_weighs_most():
@@ -301,3 +237,34 @@ def test_the_declaration_says_what_lime_is():
         "batch_size": None,
         "seed": 0,
     }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("batch", ["N", 1, 4])
+def test_models_of_any_batch_size_and_colour_are_explained(channels, batch):
+    colour = "GRAY" if channels == 1 else "RGB"
+    preprocessing = PREPROCESSING | {"colour": colour}
+    options = {"method": "lime", "n_samples": 50, "segmenter": "grid", "target": [0, 3]}
+    model = load(tiny_mlp(channels=channels, batch=batch), preprocessing=preprocessing)
+    expected = load(tiny_mlp(channels=channels), preprocessing=preprocessing)
+    for one, other in zip(
+        model.explain(PHOTO, **options), expected.explain(PHOTO, **options), strict=True
+    ):
+        np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-3, atol=1e-6)
+        assert one.heatmap.shape == one.segments.shape == (32, 32)
+        assert one.provenance.evaluations == 51
+        local = one.measures["intercept"] + one.coefficients.sum()
+        assert local == pytest.approx(one.measures["local_prediction"])
+
+
+def test_a_picture_and_its_tensor_are_explained_alike():
+    model = load(tiny_mlp(), preprocessing=PREPROCESSING)
+    options = {"method": "lime", "n_samples": 50, "segmenter": "slic", "target": 2}
+    from_image = model.explain(PHOTO, **options)
+    x = model.preprocessing.normalise(from_image.picture[None])
+    from_tensor = model.explain(tensor=x, **options)
+    np.testing.assert_array_equal(from_image.segments, from_tensor.segments)
+    scale = np.abs(from_image.coefficients).max()  # fills of pictures are truncated to uint8
+    np.testing.assert_allclose(from_image.coefficients, from_tensor.coefficients, atol=0.05 * scale)
+    assert [notice.code for notice in from_tensor.warnings] == ["TENSOR_PERTURBED"]
+    assert from_image.warnings == ()
