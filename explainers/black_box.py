@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .baselines import baseline
 from .classifier import Classifier, ScoreKind
 from .control import Control
 from .explanation import Notice
@@ -47,6 +48,7 @@ class PictureRun:
         self.notices: list[Notice] = []
         self._as_input: Callable[[Array], Array] = prepared.as_input
         self._classifier = classifier
+        self._known = prepared.known
         self._score: ScoreKind = score
 
     def predict(self, pictures: Array) -> npt.NDArray[np.float64]:
@@ -54,6 +56,20 @@ class PictureRun:
         self.evaluations += len(pictures)
         x = self._as_input(pictures)
         return self._classifier.scores(x, self.control, self.batch_size).of_kind(self._score)
+
+    def baseline(self, name: str, random: np.random.Generator) -> npt.NDArray[np.float32]:
+        """Return a baseline of the picture, float32 ``[H, W, C]``; see `baseline`."""
+        values = self.picture[None].astype(np.float32)
+        low, high = values.min(keepdims=True), values.max(keepdims=True)
+        known = self._known
+        if not self.from_tensor and known is not None:
+            if name == "zero":
+                return np.broadcast_to(known.zero, self.picture.shape)
+            low, high = np.zeros(1, np.float32), np.full(1, 255, np.float32)
+        elif known is not None and known.channels == values.shape[-1]:
+            low, high = known.bounds()
+        found: npt.NDArray[np.float32] = baseline(name, values, low, high, 3, random)[0]
+        return found
 
     def warn(self, code: str, message: str) -> None:
         """Add a notice to the explanation."""

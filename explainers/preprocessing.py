@@ -265,6 +265,13 @@ class Preprocessing:
         scale, offset = self._affine()
         return offset.astype(np.float32), (255 * scale + offset).astype(np.float32)
 
+    @property
+    def zero(self) -> npt.NDArray[np.float32]:
+        """The pixel values, in the order of `picture`, that become 0 in the model's input."""
+        scale, offset = self._affine()
+        values = (-offset / scale).astype(np.float32)
+        return values[::-1] if self.colour == "BGR" else values
+
     def _affine(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return ``(scale, offset)``, each ``[C]``, of ``x = scale v + offset``."""
         low, high = self.range

@@ -42,7 +42,17 @@ class Run(Protocol):
     control: Control
 
     def predict(self, pictures: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return the scores ``[B, n_classes]`` of pictures ``[B, H, W, C]``."""
+        """Return the scores ``[B, n_classes]`` of pictures ``[B, H, W, C]``.
+
+        They may be of another dtype than ``picture``; values need not be whole.
+        """
+        ...
+
+    def baseline(self, name: str, random: np.random.Generator) -> npt.NDArray[np.float32]:
+        """Return what stands for nothing to be seen, ``[H, W, C]`` in the units of ``picture``.
+
+        The names are those of the option ``baseline``.
+        """
         ...
 
     def warn(self, code: str, message: str) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "NSegments",
     "NSteps",
     "Noise",
+    "Patch",
     "Quadrature",
     "Reduction",
     "Relu",
@@ -26,6 +27,7 @@ __all__ = [
     "Seed",
     "Segmenter",
     "SmoothGradVariant",
+    "Stride",
 ]
 
 Score = Annotated[
@@ -78,4 +80,14 @@ Noise = Annotated[
 SmoothGradVariant = Annotated[
     Literal["mean", "squared", "var"],
     Help("mean of the noisy gradients, of their squares, or their variance"),
+]
+Patch = Annotated[
+    int | None,
+    Range(1, 8192),
+    Help("side of the square window in pixels; unset: an eighth of the input's shorter side"),
+]
+Stride = Annotated[
+    int | None,
+    Range(1, 8192),
+    Help("pixels from one window to the next; unset: half the window"),
 ]

@@ -2,6 +2,7 @@
 
 import numpy as np
 from onnxplain.explainers import Control, Progress
+from onnxplain.explainers.baselines import baseline
 from skimage.data import chelsea
 
 PHOTO = np.ascontiguousarray(chelsea()[20:260:5, 110:350:5])  # 48 x 48
@@ -21,10 +22,13 @@ class FakeRun:
         self.batches: list[int] = []
 
     def predict(self, pictures):
-        assert pictures.dtype == self.picture.dtype
         assert pictures.shape[1:] == self.picture.shape
         self.batches.append(len(pictures))
         return self.model(pictures.astype(np.float64))
+
+    def baseline(self, name, random):
+        low, high = np.zeros(1, np.float32), np.full(1, 255, np.float32)
+        return baseline(name, self.picture[None].astype(np.float32), low, high, 3, random)[0]
 
     def warn(self, code, message):
         self.warnings[code] = message

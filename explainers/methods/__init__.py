@@ -4,6 +4,7 @@ from .ablation_cam import ablation_cam
 from .eigen_cam import eigen_cam
 from .integrated_gradients import integrated_gradients
 from .lime import lime
+from .occlusion import occlusion
 from .recipro_cam import recipro_cam
 from .score_cam import score_cam
 from .smooth_grad import smooth_grad
@@ -13,6 +14,7 @@ __all__ = [
     "eigen_cam",
     "integrated_gradients",
     "lime",
+    "occlusion",
     "recipro_cam",
     "score_cam",
     "smooth_grad",

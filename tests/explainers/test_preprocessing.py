@@ -97,6 +97,13 @@ def test_bounds_are_the_inputs_of_black_and_white(name):
     np.testing.assert_allclose([[low, high]], pixels, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_zero_is_the_pixel_that_becomes_zero(name):
+    preprocessing = Preprocessing.preset(name)
+    x = preprocessing.normalise(preprocessing.zero[None, None, None])
+    np.testing.assert_allclose(x, 0, atol=1e-4)
+
+
 def test_normalising_leaves_the_pictures_alone():
     pictures = RNG.random((1, 4, 4, 3)).astype(np.float32)
     before = pictures.copy()
