@@ -1,16 +1,13 @@
-"""The adjoint of a convolution, written as a convolution.
+"""The adjoint of a convolution.
 
 Per axis, with stride s, dilation d, K taps and ``p`` zeros padded in front, a convolution is
 
     y[o] = sum_k w[k] x[s o + d k - p]         so the adjoint is
     dx[i] = sum_{o, k: s o + d k = i + p} w[k] dy[o].
 
-Write ``i + p = s q + r`` with phase ``0 <= r < s``. Only taps with ``d k = r + s j`` reach phase r,
-and they read ``dy[q - j]``: for every phase an ordinary stride-1 correlation of dy with the flipped
-taps ``w[(r + s j) / d]``, j = J..0, J = (d (K - 1)) // s. One convolution with s times the channels
-computes all phases, DepthToSpace interleaves them, a Slice cuts out the part that is x. At stride 1
-there is one phase: the flipped kernel alone. This needs no ConvTranspose, which runtimes execute
-slowly for grouped and strided convolutions.
+At stride 1 that is the correlation of dy with the flipped kernel, an ordinary convolution. At
+larger strides it is ConvTranspose; but runtimes execute that slowly for several groups, so there
+s - 1 zeros are put between the values of dy, and stride 1 is left.
 """
 
 from __future__ import annotations
@@ -21,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, dims
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-__all__ = ["Window", "convolution_adjoint", "window"]
+__all__ = ["Window", "convolution_adjoint", "repeat", "window"]
 
 
 @dataclass(frozen=True)
@@ -73,16 +70,16 @@ def _same_pads(
 
 
 def convolution_adjoint(
-    op: Builder, dy: ir.Value, weight: np.ndarray, group: int, win: Window, x: ir.Value, y: ir.Value
+    op: Builder, dy: ir.Value, weight: ir.Value, group: int, win: Window, x: ir.Value, y: ir.Value
 ) -> ir.Value:
-    """Return the adjoint of ``y = Conv(x, weight)`` applied to ``dy``.
+    """Return the adjoint of ``Conv(x, weight)`` applied to ``dy``.
 
     Parameters
     ----------
     dy
         ``[N, M, *y spatial]``.
     weight
-        ``[M, C / group, *kernel]``.
+        ``[M, C / group, *kernel]``, constant.
     group, win
         The convolution's groups and window.
     x, y
@@ -93,96 +90,110 @@ def convolution_adjoint(
     ir.Value
         ``[N, C, *x spatial]``.
     """
-    axes = [
-        _Axis.of(*sizes)
-        for sizes in zip(
-            win.kernel, win.strides, win.dilations, win.pads_begin, win.pads_end,
-            dims(x)[2:], dims(y)[2:], strict=True,
+    strided = any(stride > 1 for stride in win.strides)
+    if strided and group == 1:
+        return _transposed(op, dy, weight, win, x, y)
+    if strided:
+        dy = _with_zeros(op, dy, win.strides)
+    flipped = op.constant(_flipped(np.asarray(constant_array(weight)), group))
+    return _correlated(op, dy, flipped, group, win, x, y)
+
+
+def _with_zeros(op: Builder, value: ir.Value, strides: Sequence[int]) -> ir.Value:
+    """Return ``[N, C, *spatial]`` with s - 1 zeros after every value, along each spatial axis."""
+    n = len(strides)
+    corner = np.zeros((1, 1, *strides), np.float32 if value.dtype is None else value.dtype.numpy())
+    corner[(0,) * (n + 2)] = 1
+    known = [1, 1, *dims(value)[2:]]
+    repeats = op.Concat([1, 1], op.Shape(value, start=2), axis=0) if None in known else known
+    mask = op.Tile(op.constant(corner), repeats)
+    return op.Mul(repeat(op, value, strides), op.CastLike(mask, value))
+
+
+def repeat(op: Builder, value: ir.Value, times: Sequence[int]) -> ir.Value:
+    """Return ``[N, C, *spatial]`` with every value repeated along each spatial axis."""
+    scales = op.constant(np.array([1, 1, *times], np.float32))
+    return op.Resize(
+        value,
+        None,
+        scales,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+
+
+def _transposed(
+    op: Builder, dy: ir.Value, weight: ir.Value, win: Window, x: ir.Value, y: ir.Value
+) -> ir.Value:
+    """Return the adjoint as ConvTranspose: as long as x where that is known, else cut to it."""
+    lengths = [
+        s * (out - 1) + d * (k - 1) + 1 - begin - end if out is not None else None
+        for out, s, d, k, begin, end in zip(
+            dims(y)[2:], win.strides, win.dilations, win.kernel, win.pads_begin, win.pads_end,
+            strict=True,
         )
     ]  # fmt: skip
-    phases = op.Conv(
-        dy,
-        op.constant(_phase_kernels(weight, group, axes)),
-        group=group,
-        dilations=[axis.dilation for axis in axes],
-        pads=[axis.pad_begin for axis in axes] + [axis.pad_end for axis in axes],
-    )
-    channels = weight.shape[1] * group
-    whole = _interleave(op, phases, channels, [axis.stride for axis in axes])
-    if all(axis.exact for axis in axes):
-        return whole
-    starts = [axis.start for axis in axes]
-    ends: ir.Value | list[int]
-    if None in dims(x)[2:]:
-        ends = op.Add(op.Shape(x, start=2), starts)
-    else:
-        ends = [
-            axis.start + int(size) for axis, size in zip(axes, dims(x)[2:], strict=True) if size
+    known = None not in lengths and None not in dims(x)[2:]
+    extra = (
+        [
+            int(size or 0) - int(length or 0)
+            for size, length in zip(dims(x)[2:], lengths, strict=True)
         ]
-    return op.Slice(whole, starts, ends, list(range(2, 2 + len(axes))))
+        if known
+        else [stride - 1 for stride in win.strides]
+    )
+    whole = op.ConvTranspose(
+        dy,
+        weight,
+        strides=win.strides,
+        dilations=win.dilations,
+        pads=[*win.pads_begin, *win.pads_end],
+        output_padding=extra,
+    )
+    return whole if known else _cut(op, whole, [0] * len(extra), x)
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of the adjoint: phase convolution's padding, and where x starts in its result."""
-
-    stride: int
-    dilation: int  # of the phase convolution: kept at stride 1, else written out in the kernel
-    taps: int  # J + 1, written-out zeros included
-    tap_step: int  # d where the dilation is written out, else 1
-    pad_begin: int
-    pad_end: int
-    start: int
-    exact: bool  # the result is x's extent: nothing to cut
-
-    @classmethod
-    def of(
-        cls, k: int, s: int, d: int, p: int, p_end: int, size: int | None, out: int | None
-    ) -> _Axis:
-        reach = d * (k - 1) // s  # J
-        skipped = min(p // s, reach)  # leading q that are padding only
-        start = p - s * skipped
-        if size is None or out is None:
-            pad_end, exact = max(0, math.ceil((d * (k - 1) - p_end) / s)), False
-        else:
-            steps = math.ceil((size + p) / s)
-            pad_end = max(0, steps - out)
-            computed = s * (max(steps, out) - skipped)
-            exact = start == 0 and computed == size
+def _correlated(
+    op: Builder, dz: ir.Value, weight: ir.Value, group: int, win: Window, x: ir.Value, y: ir.Value
+) -> ir.Value:
+    """Return the adjoint of a convolution of stride 1, ``dz`` being dy with zeros put in."""
+    begins, ends, exact = [], [], True
+    for axis, (k, s, d) in enumerate(zip(win.kernel, win.strides, win.dilations, strict=True)):
+        size, out, reach = dims(x)[2 + axis], dims(y)[2 + axis], d * (k - 1)
+        begins.append(reach - win.pads_begin[axis])
         if s == 1:
-            return cls(s, d, k, 1, reach - skipped, pad_end, start, exact)
-        return cls(s, 1, reach + 1, d, reach - skipped, pad_end, start, exact)
+            ends.append(reach - win.pads_end[axis])
+        elif size is not None and out is not None:
+            ends.append(size + win.pads_begin[axis] - s * out)
+        else:
+            ends.append(reach)
+            exact = False
+    whole = op.Conv(
+        dz,
+        weight,
+        group=group,
+        dilations=win.dilations,
+        pads=[max(pad, 0) for pad in begins + ends],
+    )
+    if exact and min(begins + ends) >= 0:
+        return whole
+    return _cut(op, whole, [max(-pad, 0) for pad in begins], x)
 
 
-def _phase_kernels(weight: np.ndarray, group: int, axes: Sequence[_Axis]) -> np.ndarray:
-    """Return ``[C * phases, M / group, *taps]``, the channel's phases next to each other."""
-    n = len(axes)
-    kernel = weight
-    for i, axis in enumerate(axes, start=2):
-        # taps along the axis as (j, r): tap d k is j = d k // s, r = d k % s
-        wide = np.zeros(
-            (*kernel.shape[:i], axis.taps * axis.stride, *kernel.shape[i + 1 :]), weight.dtype
-        )
-        at = np.arange(kernel.shape[i]) * axis.tap_step
-        wide[(slice(None),) * i + (at,)] = kernel
-        kernel = wide
-    m, per_group = kernel.shape[:2]
-    split = [size for axis in axes for size in (axis.taps, axis.stride)]
-    kernel = kernel.reshape(group, m // group, per_group, *split)
-    taps, phases = [3 + 2 * i for i in range(n)], [4 + 2 * i for i in range(n)]
-    kernel = np.flip(kernel, tuple(taps)).transpose(0, 2, *phases, 1, *taps)
-    return np.asarray(kernel).reshape(-1, m // group, *(axis.taps for axis in axes))
+def _cut(op: Builder, whole: ir.Value, starts: Sequence[int], x: ir.Value) -> ir.Value:
+    """Return what of ``whole`` lies from ``starts`` on, as long as ``x``."""
+    axes, sizes = list(range(2, 2 + len(starts))), dims(x)[2:]
+    if None in sizes:
+        stops = op.Add(op.Shape(x, start=2), list(starts))
+        return op.Slice(whole, list(starts), stops, axes)
+    known = [start + int(size or 0) for start, size in zip(starts, sizes, strict=True)]
+    return op.Slice(whole, list(starts), known, axes)
 
 
-def _interleave(op: Builder, phases: ir.Value, channels: int, strides: Sequence[int]) -> ir.Value:
-    """Return ``[N, C * prod(s), *q]`` as ``[N, C, *(q s)]``."""
-    if all(stride == 1 for stride in strides):
-        return phases
-    if len(strides) == 2 and strides[0] == strides[1]:
-        return op.DepthToSpace(phases, blocksize=strides[0], mode="CRD")
-    n = len(strides)
-    batch, spatial = op.Shape(phases, start=0, end=1), op.Shape(phases, start=2)
-    apart = op.Reshape(phases, op.Concat(batch, [channels, *strides], spatial, axis=0))
-    order = [0, 1] + [axis for i in range(n) for axis in (2 + n + i, 2 + i)]
-    sizes = op.Concat(batch, [channels], op.Mul(spatial, list(strides)), axis=0)
-    return op.Reshape(op.Transpose(apart, perm=order), sizes)
+def _flipped(weight: np.ndarray, group: int) -> np.ndarray:
+    """Return ``[C, M / group, *kernel]`` of ``[M, C / group, *kernel]``, each tap mirrored."""
+    m, per_group, *kernel = weight.shape
+    apart = weight.reshape(group, m // group, per_group, *kernel).swapaxes(1, 2)
+    mirrored = np.flip(apart, tuple(range(3, apart.ndim)))
+    return mirrored.reshape(group * per_group, m // group, *kernel)

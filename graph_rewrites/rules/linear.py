@@ -16,14 +16,14 @@ __all__: list[str] = []
 
 @gradient.rule("Conv")
 def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = adjoint of the convolution, itself a convolution (`convolution_adjoint`)."""
-    x, y = node.inputs[0], node.outputs[0]
-    weight = constant_array(node.inputs[1])
-    if weight is None:
+    """Dx = adjoint of the convolution (`convolution_adjoint`)."""
+    x, weight, y = operand(node, 0), operand(node, 1), node.outputs[0]
+    array = constant_array(weight)
+    if array is None:
         raise UnsupportedNodeError("its weights are computed from the input")
-    if x is None or rank(x) is None:
+    if rank(x) is None or rank(y) is None:
         raise UnsupportedNodeError("the rank of its input is unknown")
-    win = window(node, weight.shape[2:])
+    win = window(node, array.shape[2:])
     dx = convolution_adjoint(op, dy, weight, attribute(node, "group", 1), win, x, y)
     return [dx, *[None] * (len(node.inputs) - 1)]
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand
+from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand, rank
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
-from .convolution import Window, convolution_adjoint, window
+from .convolution import Window, convolution_adjoint, repeat, window
 from .tables import gradient
 
 __all__: list[str] = []
@@ -22,9 +22,13 @@ def max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     names = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
     attributes = {name: attribute(node, name) for name in names if name in node.attributes}
     _, winners = op.several("MaxPool", 2, x, **attributes)
-    flat = op.Expand(op.CastLike(0.0, dy), op.Reshape(op.Size(x), [1]))
+    overlap = not _is_apart(node)
     routed = op.ScatterElements(
-        flat, op.Reshape(winners, [-1]), op.Reshape(dy, [-1]), axis=0, reduction="add"
+        op.Expand(op.CastLike(0.0, dy), op.Reshape(op.Size(x), [1])),
+        op.Reshape(winners, [-1]),
+        op.Reshape(dy, [-1]),
+        axis=0,
+        reduction="add" if overlap else "none",  # the plain one is faster
     )
     return [op.Reshape(routed, op.shape(x))]
 
@@ -32,14 +36,30 @@ def max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 @gradient.rule("AveragePool")
 def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Every window's dy / count goes to all its pixels: the adjoint of a convolution with ones."""
-    x, y = node.inputs[0], node.outputs[0]
-    sizes = dims(x) if x is not None else ()
-    if x is None or len(sizes) < 3 or sizes[1] is None:
+    x, y = operand(node), node.outputs[0]
+    sizes = dims(x)
+    if len(sizes) < 3 or sizes[1] is None or rank(y) is None:
         raise UnsupportedNodeError("the number of channels of its input is unknown")
     win = window(node, attribute(node, "kernel_shape"))
     share = op.Div(dy, _counts(op, node, win, x))
+    if win.kernel == win.strides and _is_apart(node) and not _is_padded(win):
+        tiles = zip(sizes[2:], dims(y)[2:], win.strides, strict=True)
+        if all(size == out * s for size, out, s in tiles if size and out) and None not in sizes[2:]:
+            return [repeat(op, share, win.strides)]
     ones = np.ones((sizes[1], 1, *win.kernel), np.float32 if y.dtype is None else y.dtype.numpy())
-    return [convolution_adjoint(op, share, ones, sizes[1], win, x, y)]
+    return [convolution_adjoint(op, share, op.constant(ones), sizes[1], win, x, y)]
+
+
+def _is_apart(node: ir.Node) -> bool:
+    """Return whether no two windows share a pixel."""
+    kernel = attribute(node, "kernel_shape")
+    strides = attribute(node, "strides", [1] * len(kernel))
+    dilations = attribute(node, "dilations", [1] * len(kernel))
+    return all(k <= s and d == 1 for k, s, d in zip(kernel, strides, dilations, strict=True))
+
+
+def _is_padded(win: Window) -> bool:
+    return any(win.pads_begin) or any(win.pads_end)
 
 
 def _counts(op: Builder, node: ir.Node, win: Window, x: ir.Value) -> ir.Value | float:
@@ -48,16 +68,31 @@ def _counts(op: Builder, node: ir.Node, win: Window, x: ir.Value) -> ir.Value | 
         attribute(node, "ceil_mode", 0),
         attribute(node, "count_include_pad", 0),
     )
-    padded = any(win.pads_begin) or any(win.pads_end)
-    if not ceil_mode and (include_pad or not padded):
+    if not ceil_mode and (include_pad or not _is_padded(win)):
         return float(math.prod(win.kernel))
     sizes = dims(x)[2:]
     if None in sizes:
-        raise UnsupportedNodeError("it pads an input of dynamic size")
+        if ceil_mode:
+            raise UnsupportedNodeError("ceil_mode on an input of dynamic size")
+        return _counts_at_run_time(op, win, x)
     counts = np.ones(())
     for axis, size in enumerate(sizes):
         counts = np.multiply.outer(counts, _axis_counts(win, axis, int(size or 0), node))
     return op.CastLike(op.constant(counts.astype(np.float32)[None, None]), x)
+
+
+def _counts_at_run_time(op: Builder, win: Window, x: ir.Value) -> ir.Value:
+    """Return the same where pads do not count: the sum over each window of an image of ones."""
+    shape = op.Concat([1, 1], op.Shape(x, start=2), axis=0)
+    mean = op.AveragePool(
+        op.Expand(op.CastLike(1.0, x), shape),
+        kernel_shape=win.kernel,
+        strides=win.strides,
+        dilations=win.dilations,
+        pads=[*win.pads_begin, *win.pads_end],
+        count_include_pad=1,
+    )
+    return op.Mul(mean, float(math.prod(win.kernel)))
 
 
 def _axis_counts(win: Window, axis: int, size: int, node: ir.Node) -> np.ndarray:
