@@ -13,8 +13,10 @@ from .method import Help, Range
 __all__ = [
     "Baseline",
     "BatchSize",
+    "Keep",
     "KernelWidth",
     "Layer",
+    "NCells",
     "NSamples",
     "NSegments",
     "NSteps",
@@ -28,6 +30,7 @@ __all__ = [
     "Segmenter",
     "SmoothGradVariant",
     "Stride",
+    "Tolerance",
 ]
 
 Score = Annotated[
@@ -90,4 +93,14 @@ Stride = Annotated[
     int | None,
     Range(1, 8192),
     Help("pixels from one window to the next; unset: half the window"),
+]
+NCells = Annotated[int, Range(2, 100), Help("cells of a mask's grid on each side")]
+Keep = Annotated[float, Range(0.01, 0.99), Help("probability that a cell of a mask is seen")]
+Tolerance = Annotated[
+    float,
+    Range(0, 1),
+    Help(
+        "end when the estimated error of the map, as a share of its variation, is below this; "
+        "0: take all samples"
+    ),
 ]

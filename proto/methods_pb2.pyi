@@ -187,6 +187,7 @@ class MethodSpec(_message.Message):
 
     LIME_FIELD_NUMBER: _builtins.int
     OCCLUSION_FIELD_NUMBER: _builtins.int
+    RISE_FIELD_NUMBER: _builtins.int
     GRADIENT_FIELD_NUMBER: _builtins.int
     SALIENCY_FIELD_NUMBER: _builtins.int
     INPUT_X_GRADIENT_FIELD_NUMBER: _builtins.int
@@ -213,6 +214,10 @@ class MethodSpec(_message.Message):
     @_builtins.property
     def occlusion(self) -> Global___OcclusionOptions:
         """Score lost while a window is covered: Zeiler and Fergus 2014."""
+
+    @_builtins.property
+    def rise(self) -> Global___RiseOptions:
+        """Mean score of the pixels seen through random masks: Petsiuk et al. 2018."""
 
     @_builtins.property
     def gradient(self) -> Global___GradientOptions:
@@ -295,6 +300,7 @@ class MethodSpec(_message.Message):
         *,
         lime: Global___LimeOptions | None = ...,
         occlusion: Global___OcclusionOptions | None = ...,
+        rise: Global___RiseOptions | None = ...,
         gradient: Global___GradientOptions | None = ...,
         saliency: Global___SaliencyOptions | None = ...,
         input_x_gradient: Global___InputXGradientOptions | None = ...,
@@ -315,11 +321,11 @@ class MethodSpec(_message.Message):
         ablation_cam: Global___AblationCamOptions | None = ...,
         recipro_cam: Global___ReciproCamOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -488,6 +494,104 @@ class OcclusionOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stride) -> _WhichOneofReturnType__stride | None: ...
 
 Global___OcclusionOptions: _TypeAlias = OcclusionOptions  # noqa: Y015
+
+@_typing.final
+class RiseOptions(_message.Message):
+    """Options of `rise`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_SAMPLES_FIELD_NUMBER: _builtins.int
+    N_CELLS_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    n_samples: _builtins.int
+    """Number of masks.
+    Default: 2000; range 2 to 1000000.
+    """
+    n_cells: _builtins.int
+    """Cells of a mask's grid on each side.
+    Default: 7; range 2 to 100.
+    """
+    keep: _builtins.float
+    """Probability that a cell of a mask is seen.
+    Default: 0.5; range 0.01 to 0.99.
+    """
+    tolerance: _builtins.float
+    """End when the estimated error of the map, as a share of its variation, is below this; 0 takes
+    all samples.
+    Default: 0; range 0 to 1.
+    """
+    baseline: Global___Baseline.ValueType
+    """What is seen where a mask hides the image.
+    Default: zero.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: probability.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        n_samples: _builtins.int | None = ...,
+        n_cells: _builtins.int | None = ...,
+        keep: _builtins.float | None = ...,
+        tolerance: _builtins.float | None = ...,
+        baseline: Global___Baseline.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_keep", b"_keep", "_n_cells", b"_n_cells", "_n_samples", b"_n_samples", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "baseline", b"baseline", "batch_size", b"batch_size", "keep", b"keep", "n_cells", b"n_cells", "n_samples", b"n_samples", "score", b"score", "seed", b"seed", "tolerance", b"tolerance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_keep", b"_keep", "_n_cells", b"_n_cells", "_n_samples", b"_n_samples", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "baseline", b"baseline", "batch_size", b"batch_size", "keep", b"keep", "n_cells", b"n_cells", "n_samples", b"n_samples", "score", b"score", "seed", b"seed", "tolerance", b"tolerance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
+    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__keep: _TypeAlias = _typing.Literal["keep"]  # noqa: Y015
+    _WhichOneofArgType__keep: _TypeAlias = _typing.Literal["_keep", b"_keep"]  # noqa: Y015
+    _WhichOneofReturnType__n_cells: _TypeAlias = _typing.Literal["n_cells"]  # noqa: Y015
+    _WhichOneofArgType__n_cells: _TypeAlias = _typing.Literal["_n_cells", b"_n_cells"]  # noqa: Y015
+    _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
+    _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep) -> _WhichOneofReturnType__keep | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_cells) -> _WhichOneofReturnType__n_cells | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
+
+Global___RiseOptions: _TypeAlias = RiseOptions  # noqa: Y015
 
 @_typing.final
 class GradientOptions(_message.Message):

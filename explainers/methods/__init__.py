@@ -6,6 +6,7 @@ from .integrated_gradients import integrated_gradients
 from .lime import lime
 from .occlusion import occlusion
 from .recipro_cam import recipro_cam
+from .rise import rise
 from .score_cam import score_cam
 from .smooth_grad import smooth_grad
 
@@ -16,6 +17,7 @@ __all__ = [
     "lime",
     "occlusion",
     "recipro_cam",
+    "rise",
     "score_cam",
     "smooth_grad",
 ]
