@@ -21,7 +21,9 @@ from .errors import FailedPrecondition
 __all__ = ["OPSET", "canonise"]
 
 OPSET = 21
+IR_VERSION = 10
 _TAKEN_APART = ("GroupNormalization",)
+_LARGE = 1 << 16  # bytes; operators' settings are smaller
 _FOLD_LIMIT = 1 << 27  # elements; a weight of VGG's first linear layer has 1.03e8
 
 
@@ -45,21 +47,23 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
+    proto.ir_version = max(proto.ir_version, IR_VERSION)  # below 4 the converter wants all as inputs
+    weights = _take_weights(proto)
     try:
         if proto.functions:
             proto = onnx.inliner.inline_local_functions(proto)
         proto = _taken_apart(proto)
         if _opset(proto) < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
+        _put_weights(proto, weights)
         canonical = ir.from_proto(proto)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (onnx.version_converter.ConvertError, RuntimeError, ValueError, TypeError) as error:
         raise FailedPrecondition(
             "NOT_CONVERTIBLE",
             f"the model cannot be brought from opset {_opset(model)} to opset {OPSET}; check it "
             "with onnx.checker, or export it again with opset 18 or newer. Methods that need "
             "forward passes only, such as lime, still work",
         ) from error
-    canonical.ir_version = max(canonical.ir_version, 10)
     passes.RemoveInitializersFromInputsPass()(canonical)
     _lift_constants(canonical)
     passes.ShapeInferencePass()(canonical)
@@ -76,6 +80,22 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     passes.NameFixPass()(canonical)
     passes.ShapeInferencePass()(canonical)
     return ir.to_proto(canonical)
+
+
+def _take_weights(proto: onnx.ModelProto) -> dict[str, bytes]:
+    """Take the large initialisers' data out, which the converters would copy again and again."""
+    taken = {}
+    for tensor in proto.graph.initializer:
+        if len(tensor.raw_data) > _LARGE:
+            taken[tensor.name] = tensor.raw_data
+            tensor.ClearField("raw_data")
+    return taken
+
+
+def _put_weights(proto: onnx.ModelProto, taken: dict[str, bytes]) -> None:
+    for tensor in proto.graph.initializer:
+        if tensor.name in taken:
+            tensor.raw_data = taken[tensor.name]
 
 
 def _taken_apart(proto: onnx.ModelProto) -> onnx.ModelProto:

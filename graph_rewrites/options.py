@@ -13,10 +13,13 @@ from .method import Help, Range
 __all__ = [
     "Baseline",
     "BatchSize",
+    "FeatureSelection",
+    "Fill",
     "Keep",
     "KernelWidth",
     "Layer",
     "NCells",
+    "NFeatures",
     "NSamples",
     "NSegments",
     "NSteps",
@@ -103,4 +106,15 @@ Tolerance = Annotated[
         "end when the estimated error of the map, as a share of its variation, is below this; "
         "0: take all samples"
     ),
+]
+Fill = Annotated[
+    Literal["mean", "black", "grey", "white", "blur", "noise"],
+    Help("what hides a superpixel: its mean colour, a colour, the image blurred, or uniform noise"),
+]
+FeatureSelection = Annotated[
+    Literal["none", "highest_weights", "lasso_path", "forward"],
+    Help("how LIME chooses the superpixels that may have a weight; none: all have one"),
+]
+NFeatures = Annotated[
+    int, Range(1, 10_000), Help("superpixels chosen at most, where there is a selection")
 ]
