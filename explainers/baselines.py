@@ -23,9 +23,9 @@ def baseline(
     Parameters
     ----------
     name
-        ``zero`` in the input's own units; ``black``, the smallest value of each channel; ``mean``
-        of each channel; ``blur``, Gaussian with a tenth of the longer side as standard deviation;
-        ``uniform`` noise between the bounds.
+        ``zero`` in the input's own units; ``black``, the smallest value of each channel, ``white``,
+        the largest, or ``grey``, between them; ``mean`` of each channel; ``blur``, Gaussian with a
+        tenth of the longer side as standard deviation; ``uniform`` noise between the bounds.
     x
         The input, ``[1, ...]``.
     low, high
@@ -39,8 +39,9 @@ def baseline(
     spatial = tuple(axis for axis in (1, 2, 3) if axis != channel_axis)
     if name == "zero":
         found = np.zeros_like(x)
-    elif name == "black":
-        found = np.broadcast_to(low, x.shape)
+    elif name in ("black", "grey", "white"):
+        level = {"black": low, "grey": (low + high) / 2, "white": high}[name]
+        found = np.broadcast_to(level, x.shape)
     elif name == "mean":
         found = np.broadcast_to(x.mean(axis=spatial, keepdims=True), x.shape)
     elif name == "blur":

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve
 from scipy.stats import rankdata
 
-__all__ = ["Stability", "Surrogate", "cosine_kernel", "fit_surrogate", "resampled"]
+__all__ = [
+    "Floats",
+    "Masks",
+    "Stability",
+    "Surrogate",
+    "centred",
+    "cosine_kernel",
+    "fit_surrogate",
+    "resampled",
+]
 
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -115,27 +125,32 @@ class Stability:
 
 
 def resampled(
-    surrogate: Surrogate,
-    masks: Masks,
-    scores: Floats,
+    fit: Callable[[Floats], Surrogate],
     weights: Floats,
     random: np.random.Generator,
     check: Callable[[], None],
 ) -> Stability:
     """Fit again to bootstrap resamples of the samples; ``check`` is called before each fit.
 
-    The first sample, the whole picture, was not drawn at random and stays in every resample.
+    ``fit`` takes the samples' weights. The first sample, the whole picture, was not drawn at
+    random and stays in every resample.
     """
-    n_drawn = len(masks) - 1
+    n_drawn = len(weights) - 1
+    whole = fit(weights).coefficients
     found, correlations = [], []
     for _ in range(_RESAMPLES):
         check()
         times = np.bincount(random.integers(n_drawn, size=n_drawn), minlength=n_drawn)
-        resample = weights * np.concatenate([[1], times])
-        found.append(fit_surrogate(masks, scores, resample).coefficients)
-        correlations.append(_rank_correlation(found[-1], surrogate.coefficients))
+        found.append(fit(weights * np.concatenate([[1], times])).coefficients)
+        correlations.append(_rank_correlation(found[-1], whole))
     spread = np.sqrt(np.mean(np.var(found, axis=0), axis=0))
     return Stability(spread, np.mean(correlations, axis=0))
+
+
+def centred(values: npt.NDArray[Any], weights: Floats) -> Floats:
+    """Return ``[N, K]`` less its weighted mean, each row times the root of its weight."""
+    mean = weights @ values / weights.sum()
+    return np.asarray((values - mean) * np.sqrt(weights)[:, None])
 
 
 def _rank_correlation(a: Floats, b: Floats) -> Floats:

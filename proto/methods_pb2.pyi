@@ -179,6 +179,78 @@ SMOOTH_GRAD_VARIANT_VAR: SmoothGradVariant.ValueType  # 3
 """Their variance (VarGrad)."""
 Global___SmoothGradVariant: _TypeAlias = SmoothGradVariant  # noqa: Y015
 
+class _Fill:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fill.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILL_UNSPECIFIED: _Fill.ValueType  # 0
+    """The default of the option."""
+    FILL_MEAN: _Fill.ValueType  # 1
+    """Its own mean colour."""
+    FILL_BLACK: _Fill.ValueType  # 2
+    """Black: the smallest value of each channel."""
+    FILL_GREY: _Fill.ValueType  # 3
+    """Between black and white."""
+    FILL_WHITE: _Fill.ValueType  # 4
+    """White: the largest value of each channel."""
+    FILL_BLUR: _Fill.ValueType  # 5
+    """The image, blurred."""
+    FILL_NOISE: _Fill.ValueType  # 6
+    """Uniform noise."""
+
+class Fill(_Fill, metaclass=_FillEnumTypeWrapper):
+    """What hides a superpixel."""
+
+FILL_UNSPECIFIED: Fill.ValueType  # 0
+"""The default of the option."""
+FILL_MEAN: Fill.ValueType  # 1
+"""Its own mean colour."""
+FILL_BLACK: Fill.ValueType  # 2
+"""Black: the smallest value of each channel."""
+FILL_GREY: Fill.ValueType  # 3
+"""Between black and white."""
+FILL_WHITE: Fill.ValueType  # 4
+"""White: the largest value of each channel."""
+FILL_BLUR: Fill.ValueType  # 5
+"""The image, blurred."""
+FILL_NOISE: Fill.ValueType  # 6
+"""Uniform noise."""
+Global___Fill: _TypeAlias = Fill  # noqa: Y015
+
+class _FeatureSelection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeatureSelectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureSelection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEATURE_SELECTION_UNSPECIFIED: _FeatureSelection.ValueType  # 0
+    """The default of the option."""
+    FEATURE_SELECTION_NONE: _FeatureSelection.ValueType  # 1
+    """It does not: all may."""
+    FEATURE_SELECTION_HIGHEST_WEIGHTS: _FeatureSelection.ValueType  # 2
+    """Those of the largest weights when all may have one."""
+    FEATURE_SELECTION_LASSO_PATH: _FeatureSelection.ValueType  # 3
+    """Those on the LASSO path."""
+    FEATURE_SELECTION_FORWARD: _FeatureSelection.ValueType  # 4
+    """One by one, each time the one that explains most."""
+
+class FeatureSelection(_FeatureSelection, metaclass=_FeatureSelectionEnumTypeWrapper):
+    """How LIME chooses the superpixels that may have a weight."""
+
+FEATURE_SELECTION_UNSPECIFIED: FeatureSelection.ValueType  # 0
+"""The default of the option."""
+FEATURE_SELECTION_NONE: FeatureSelection.ValueType  # 1
+"""It does not: all may."""
+FEATURE_SELECTION_HIGHEST_WEIGHTS: FeatureSelection.ValueType  # 2
+"""Those of the largest weights when all may have one."""
+FEATURE_SELECTION_LASSO_PATH: FeatureSelection.ValueType  # 3
+"""Those on the LASSO path."""
+FEATURE_SELECTION_FORWARD: FeatureSelection.ValueType  # 4
+"""One by one, each time the one that explains most."""
+Global___FeatureSelection: _TypeAlias = FeatureSelection  # noqa: Y015
+
 @_typing.final
 class MethodSpec(_message.Message):
     """A method and its options: the field that is set, even to an empty message, is the method."""
@@ -344,6 +416,9 @@ class LimeOptions(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    FEATURE_SELECTION_FIELD_NUMBER: _builtins.int
+    N_FEATURES_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of perturbed samples.
     Default: 1000; range 2 to 1000000.
@@ -372,6 +447,18 @@ class LimeOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    fill: Global___Fill.ValueType
+    """What hides a superpixel.
+    Default: mean.
+    """
+    feature_selection: Global___FeatureSelection.ValueType
+    """How the superpixels that may have a weight are chosen.
+    Default: none.
+    """
+    n_features: _builtins.int
+    """Superpixels chosen at most, where there is a selection.
+    Default: 10; range 1 to 10000.
+    """
     def __init__(
         self,
         *,
@@ -382,15 +469,24 @@ class LimeOptions(_message.Message):
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        fill: Global___Fill.ValueType | None = ...,
+        feature_selection: Global___FeatureSelection.ValueType | None = ...,
+        n_features: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_kernel_width", b"_kernel_width", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "kernel_width", b"kernel_width", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_kernel_width", b"_kernel_width", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "kernel_width", b"kernel_width", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__feature_selection: _TypeAlias = _typing.Literal["feature_selection"]  # noqa: Y015
+    _WhichOneofArgType__feature_selection: _TypeAlias = _typing.Literal["_feature_selection", b"_feature_selection"]  # noqa: Y015
+    _WhichOneofReturnType__fill: _TypeAlias = _typing.Literal["fill"]  # noqa: Y015
+    _WhichOneofArgType__fill: _TypeAlias = _typing.Literal["_fill", b"_fill"]  # noqa: Y015
     _WhichOneofReturnType__kernel_width: _TypeAlias = _typing.Literal["kernel_width"]  # noqa: Y015
     _WhichOneofArgType__kernel_width: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width"]  # noqa: Y015
+    _WhichOneofReturnType__n_features: _TypeAlias = _typing.Literal["n_features"]  # noqa: Y015
+    _WhichOneofArgType__n_features: _TypeAlias = _typing.Literal["_n_features", b"_n_features"]  # noqa: Y015
     _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
     _WhichOneofReturnType__n_segments: _TypeAlias = _typing.Literal["n_segments"]  # noqa: Y015
@@ -404,7 +500,13 @@ class LimeOptions(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__feature_selection) -> _WhichOneofReturnType__feature_selection | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fill) -> _WhichOneofReturnType__fill | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_width) -> _WhichOneofReturnType__kernel_width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_features) -> _WhichOneofReturnType__n_features | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
     @_typing.overload

@@ -232,7 +232,10 @@ def test_the_declaration_says_what_lime_is():
         "n_samples": 1000,
         "segmenter": "auto",
         "n_segments": 50,
+        "fill": "mean",
         "kernel_width": 0.25,
+        "feature_selection": "none",
+        "n_features": 10,
         "score": "probability",
         "batch_size": None,
         "seed": 0,
@@ -268,3 +271,30 @@ def test_a_picture_and_its_tensor_are_explained_alike():
     np.testing.assert_allclose(from_image.coefficients, from_tensor.coefficients, atol=0.05 * scale)
     assert [notice.code for notice in from_tensor.warnings] == ["TENSOR_PERTURBED"]
     assert from_image.warnings == ()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("fill", ["mean", "black", "grey", "white", "blur", "noise"])
+def test_hidden_superpixels_are_filled_as_asked(fill, dtype):
+    pictures = []
+
+    def model(batch):
+        pictures.append(batch)
+        return batch.mean((1, 2, 3))[:, None]
+
+    run = FakeRun(PHOTO.astype(dtype), model, batch_size=50, seen=PHOTO)
+    (result,) = lime(run, n_samples=50, segmenter="slic", fill=fill)
+    seen = np.concatenate(pictures)
+    hidden = (seen != PHOTO).any(-1)
+    assert hidden[1:].mean() == pytest.approx(0.5, abs=0.05)
+    expected = {"black": 0, "white": 255, "grey": 127.5}
+    if fill in expected:
+        assert np.abs(seen[hidden] - expected[fill]).max() <= 0.5
+    elif fill == "mean":
+        assert np.abs(seen[hidden] - PHOTO[None].repeat(50, 0)[hidden]).max() < 200
+        np.testing.assert_array_equal(
+            seen[1][hidden[1]], segment_means(run.picture, result.segments)[hidden[1]]
+        )
+    else:
+        shares = [seen[n][hidden[n]].std() for n in range(1, 50)]
+        assert (np.mean(shares) > 65) == (fill == "noise")
