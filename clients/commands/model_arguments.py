@@ -1,0 +1,42 @@
+"""Flags that say how a local model file is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxplain.explainers import Model
+
+__all__ = ["add_model_arguments", "load_model"]
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--preprocessing``, ``--provider`` and ``--threads``."""
+    parser.add_argument(
+        "--preprocessing",
+        metavar="PRESET|FILE.json",
+        help="how a picture becomes the model's input, such as imagenet "
+        "(default: MODEL.json beside the model, or what its metadata says)",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the model runs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: all this process may use)"
+    )
+
+
+def load_model(arguments: argparse.Namespace) -> Model:
+    """Load the model that the arguments name."""
+    from onnxplain.explainers import load
+
+    return load(
+        arguments.model,
+        preprocessing=arguments.preprocessing,
+        provider=arguments.provider,
+        threads=arguments.threads,
+    )

@@ -1,0 +1,71 @@
+"""``onnxplain rewrite``: a method as an ONNX file of its own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .environment import Environment, ExitCode
+from .method_options import (
+    add_method_arguments,
+    declared_methods,
+    given_options,
+    parse_options,
+)
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this command."""
+    parser.add_argument("model", metavar="MODEL.onnx", help="the model file")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT.onnx", type=Path, help="the file to write"
+    )
+    in_graph = [method for method in declared_methods() if method.in_graph]
+    add_method_arguments(parser, in_graph)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
+    """Write the rewritten model and print its inputs and outputs."""
+    import onnx
+    from onnxplain.graph_rewrites import get_method, rewrite
+
+    method = get_method(arguments.method)
+    options = parse_options(method, given_options(arguments))
+    rewritten = rewrite(arguments.model, method.name, **options)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save_model(rewritten, arguments.output)
+    tensors = [
+        *(_as_dict("input", value) for value in rewritten.graph.input),
+        *(_as_dict("output", value) for value in rewritten.graph.output),
+    ]
+    if arguments.json:
+        summary = {"file": str(arguments.output), "method": method.name, "tensors": tensors}
+        environment.print_json(summary)
+    else:
+        rows = [
+            (tensor["kind"], tensor["name"], tensor["dtype"], _shape(tensor["shape"]))
+            for tensor in tensors
+        ]
+        environment.print_table(("", "name", "type", "shape"), rows)
+        environment.say(f"wrote {arguments.output}: {len(rewritten.graph.node)} nodes")
+    return ExitCode.OK
+
+
+def _as_dict(kind: str, value: Any) -> dict[str, Any]:
+    import onnx
+
+    tensor = value.type.tensor_type
+    return {
+        "kind": kind,
+        "name": value.name,
+        "dtype": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+        "shape": [axis.dim_value or axis.dim_param or None for axis in tensor.shape.dim],
+    }
+
+
+def _shape(shape: list[int | str | None]) -> str:
+    return f"[{', '.join('any' if axis is None else str(axis) for axis in shape)}]"
