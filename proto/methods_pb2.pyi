@@ -260,6 +260,7 @@ class MethodSpec(_message.Message):
     LIME_FIELD_NUMBER: _builtins.int
     OCCLUSION_FIELD_NUMBER: _builtins.int
     RISE_FIELD_NUMBER: _builtins.int
+    KERNEL_SHAP_FIELD_NUMBER: _builtins.int
     GRADIENT_FIELD_NUMBER: _builtins.int
     SALIENCY_FIELD_NUMBER: _builtins.int
     INPUT_X_GRADIENT_FIELD_NUMBER: _builtins.int
@@ -290,6 +291,10 @@ class MethodSpec(_message.Message):
     @_builtins.property
     def rise(self) -> Global___RiseOptions:
         """Mean score of the pixels seen through random masks: Petsiuk et al. 2018."""
+
+    @_builtins.property
+    def kernel_shap(self) -> Global___KernelShapOptions:
+        """Shapley values of superpixels: Lundberg and Lee 2017."""
 
     @_builtins.property
     def gradient(self) -> Global___GradientOptions:
@@ -373,6 +378,7 @@ class MethodSpec(_message.Message):
         lime: Global___LimeOptions | None = ...,
         occlusion: Global___OcclusionOptions | None = ...,
         rise: Global___RiseOptions | None = ...,
+        kernel_shap: Global___KernelShapOptions | None = ...,
         gradient: Global___GradientOptions | None = ...,
         saliency: Global___SaliencyOptions | None = ...,
         input_x_gradient: Global___InputXGradientOptions | None = ...,
@@ -393,11 +399,11 @@ class MethodSpec(_message.Message):
         ablation_cam: Global___AblationCamOptions | None = ...,
         recipro_cam: Global___ReciproCamOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -694,6 +700,93 @@ class RiseOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
 
 Global___RiseOptions: _TypeAlias = RiseOptions  # noqa: Y015
+
+@_typing.final
+class KernelShapOptions(_message.Message):
+    """Options of `kernel_shap`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_SAMPLES_FIELD_NUMBER: _builtins.int
+    SEGMENTER_FIELD_NUMBER: _builtins.int
+    N_SEGMENTS_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    n_samples: _builtins.int
+    """Number of perturbed samples.
+    Default: 1000; range 2 to 1000000.
+    """
+    segmenter: Global___Segmenter.ValueType
+    """How the picture is cut into superpixels.
+    Default: auto.
+    """
+    n_segments: _builtins.int
+    """Cells or segments wanted from the grid, slic and watershed.
+    Default: 50; range 2 to 10000.
+    """
+    fill: Global___Fill.ValueType
+    """What hides a superpixel.
+    Default: mean.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: probability.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        n_samples: _builtins.int | None = ...,
+        segmenter: Global___Segmenter.ValueType | None = ...,
+        n_segments: _builtins.int | None = ...,
+        fill: Global___Fill.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__fill: _TypeAlias = _typing.Literal["fill"]  # noqa: Y015
+    _WhichOneofArgType__fill: _TypeAlias = _typing.Literal["_fill", b"_fill"]  # noqa: Y015
+    _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
+    _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    _WhichOneofReturnType__n_segments: _TypeAlias = _typing.Literal["n_segments"]  # noqa: Y015
+    _WhichOneofArgType__n_segments: _TypeAlias = _typing.Literal["_n_segments", b"_n_segments"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
+    _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fill) -> _WhichOneofReturnType__fill | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_segments) -> _WhichOneofReturnType__n_segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
+
+Global___KernelShapOptions: _TypeAlias = KernelShapOptions  # noqa: Y015
 
 @_typing.final
 class GradientOptions(_message.Message):

@@ -3,6 +3,7 @@
 from .ablation_cam import ablation_cam
 from .eigen_cam import eigen_cam
 from .integrated_gradients import integrated_gradients
+from .kernel_shap import kernel_shap
 from .lime import lime
 from .occlusion import occlusion
 from .recipro_cam import recipro_cam
@@ -14,6 +15,7 @@ __all__ = [
     "ablation_cam",
     "eigen_cam",
     "integrated_gradients",
+    "kernel_shap",
     "lime",
     "occlusion",
     "recipro_cam",
