@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     """Run the demo and print a table of what it wrote."""
-    from onnxplain.clients.demo.demo import run_demo
+    from onnxplain.clients.demo.tour import tour
 
-    reports = run_demo(arguments.output, say=environment.say)
+    reports = tour(arguments.output, environment.say)
     if arguments.json:
         environment.print_json(reports)
         return ExitCode.OK
@@ -42,5 +42,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
         for report in reports["explanations"]
     ]
     environment.print_table(("method", "target", "score", "ms", "file"), rows)
+    if reports["node"]:
+        environment.say(f"asked from Node: {reports['node']}")
     environment.print(f"all on one sheet: {reports['contact_sheet']}")
     return ExitCode.OK

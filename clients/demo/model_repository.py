@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -17,16 +17,22 @@ __all__ = ["MODEL_NAME", "model_repository"]
 MODEL_NAME = "efficientnet_lite0"
 
 
-def model_repository(folder: Path) -> Path:
-    """Return a repository in Triton's layout with the demo's model, which is made if need be.
+def model_repository(folder: Path, say: Callable[[str], None]) -> Path:
+    """Return a repository in Triton's layout with the demo's model, which is built if need be.
 
     ``folder/efficientnet_lite0/1/model.onnx`` is taken as it is when the recipe (the code that
     builds it and the version of the weights) and the file are the ones that its ``recipe.txt``
-    names.
+    names. ``say`` is told when it is built.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        The weights are not installed.
     """
     version = folder / MODEL_NAME / "1"
     model, stamp = version / "model.onnx", version / "recipe.txt"
     if not _fits(model, stamp):
+        say("building EfficientNet-Lite0 from its weights")
         version.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         partial = version / "model.onnx.partial"
@@ -48,8 +54,7 @@ def _stamp(model: Path) -> str:
     recipe = hashlib.sha256(efficientnet_lite0.preprocessing_json().encode())
     for module in (efficientnet_lite0, torch_pickle):
         recipe.update(inspect.getsource(module).encode())
-    weights = importlib.metadata.version(efficientnet_lite0.DISTRIBUTION)
-    recipe.update(f"{weights} {onnx.__version__}".encode())
+    recipe.update(f"{efficientnet_lite0.weights_version()} {onnx.__version__}".encode())
     with model.open("rb") as file:
         made = hashlib.file_digest(file, "sha256")
     return f"{recipe.hexdigest()} {made.hexdigest()}\n"

@@ -42,7 +42,7 @@ def running_server(repository: Path, log: Path) -> Iterator[str]:
     ServerError
         It said no address within a minute, or ended with another exit code than 0.
     """
-    arguments = ["--model-repository", str(repository), "--port", "0"]
+    arguments = ["--model-repository", str(repository), "--port", "0", "--lame-duck", "0"]
     with log.open("w", encoding="utf-8") as log_file:
         process = subprocess.Popen(
             [sys.executable, "-m", "onnxplain.server", *arguments],
