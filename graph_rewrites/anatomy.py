@@ -27,6 +27,8 @@ class Anatomy:
     ----------
     image
         The input that holds the image, rank 4.
+    pixels
+        The image in the type that is computed with: itself, or what a first Cast makes of it.
     layout
         ``NCHW`` or ``NHWC``.
     output
@@ -40,6 +42,7 @@ class Anatomy:
     """
 
     image: ir.Value
+    pixels: ir.Value
     layout: Literal["NCHW", "NHWC"]
     output: ir.Value
     logits: ir.Value
@@ -84,7 +87,7 @@ def read_anatomy(graph: ir.Graph, output: str | None = None) -> Anatomy:
     logits, activation = _before_activation(scores)
     sizes = [size for size in dims(logits)[1:] if size is not None]
     n_classes = math.prod(sizes)
-    return Anatomy(image, _layout(image), scores, logits, activation, n_classes)
+    return Anatomy(image, _pixels(image), _layout(image), scores, logits, activation, n_classes)
 
 
 def _image(graph: ir.Graph) -> ir.Value:
@@ -98,6 +101,16 @@ def _image(graph: ir.Graph) -> ir.Value:
             violations=[Violation("inputs", shown)],
         )
     return images[0]
+
+
+def _pixels(image: ir.Value) -> ir.Value:
+    """Follow a Cast to float32 where it is the only thing done with the image."""
+    users = [node for node, _ in image.uses()]
+    if len(users) == 1 and users[0].op_type == "Cast" and image.dtype != ir.DataType.FLOAT:
+        cast = users[0].outputs[0]
+        if cast.dtype == ir.DataType.FLOAT:
+            return cast
+    return image
 
 
 def _scores(graph: ir.Graph, output: str | None) -> ir.Value:
@@ -129,8 +142,16 @@ def _before_activation(scores: ir.Value) -> tuple[ir.Value, str]:
             break
         value = node.inputs[0]
     if node is None or node.op_type not in _HEADS or node.inputs[0] is None:
-        return scores, "none"
+        return _before_narrowing(scores), "none"
     return node.inputs[0], _HEADS[node.op_type]
+
+
+def _before_narrowing(scores: ir.Value) -> ir.Value:
+    """Return what a last Cast from float32 makes the scores of, if there is one."""
+    node = scores.producer()
+    if node is None or node.op_type != "Cast" or node.inputs[0] is None:
+        return scores
+    return node.inputs[0] if node.inputs[0].dtype == ir.DataType.FLOAT else scores
 
 
 def _layout(image: ir.Value) -> Literal["NCHW", "NHWC"]:

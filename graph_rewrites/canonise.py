@@ -17,6 +17,7 @@ from onnxscript.optimizer import fold_constants
 
 from .builder import attribute
 from .errors import FailedPrecondition
+from .widening import widen_halves
 
 __all__ = ["OPSET", "canonise"]
 
@@ -47,7 +48,9 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
-    proto.ir_version = max(proto.ir_version, IR_VERSION)  # below 4 the converter wants all as inputs
+    proto.ir_version = max(
+        proto.ir_version, IR_VERSION
+    )  # below 4 the converter wants all as inputs
     weights = _take_weights(proto)
     try:
         if proto.functions:
@@ -65,6 +68,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
             "forward passes only, such as lime, still work",
         ) from error
     passes.RemoveInitializersFromInputsPass()(canonical)
+    widen_halves(canonical)
     _lift_constants(canonical)
     passes.ShapeInferencePass()(canonical)
     fold_constants(

@@ -21,5 +21,5 @@ def gradient(
     rewriting: Rewriting, *, score: Score = "logit", reduction: Reduction = "max_abs"
 ) -> Maps:
     """Signed gradient of the score: R = df_c/dx."""
-    dx = rewriting.backward(rules.gradient, rewriting.anatomy.image, score)
+    dx = rewriting.backward(rules.gradient, rewriting.anatomy.pixels, score)
     return Maps(attribution=dx, heatmap=rewriting.reduce_channels(dx, reduction))

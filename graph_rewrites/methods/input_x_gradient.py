@@ -21,6 +21,6 @@ def input_x_gradient(
     rewriting: Rewriting, *, score: Score = "logit", reduction: Reduction = "sum"
 ) -> Maps:
     """Input times the gradient of the score: R = x df_c/dx."""
-    image = rewriting.anatomy.image
+    image = rewriting.anatomy.pixels
     attribution = rewriting.op.Mul(image, rewriting.backward(rules.gradient, image, score))
     return Maps(attribution=attribution, heatmap=rewriting.reduce_channels(attribution, reduction))

@@ -21,7 +21,7 @@ def linear_score(
     rewriting: Rewriting, *, score: Score = "logit", reduction: Reduction = "sum"
 ) -> Maps:
     """Weights and intercept of the score near the image: f_c = R x + b, R = df_c/dx."""
-    op, image = rewriting.op, rewriting.anatomy.image
+    op, image = rewriting.op, rewriting.anatomy.pixels
     weights = rewriting.backward(rules.gradient, image, score)
     product = op.ReduceSum(op.Mul(weights, image), [1, 2, 3], keepdims=0)
     return Maps(

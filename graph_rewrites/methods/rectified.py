@@ -21,11 +21,11 @@ def rectified_gradient(rewriting: Rewriting, table: RuleTable) -> ir.Value:
     """
     rewriting.refuse_contrast(table.name)
     anatomy = rewriting.anatomy
-    nodes = nodes_between([anatomy.image], [anatomy.logits], table.is_constant)
+    nodes = nodes_between([anatomy.pixels], [anatomy.logits], table.is_constant)
     smooth = sorted({node.op_type for node in nodes} & rules.rectifiers.SMOOTH)
     if smooth:
         rewriting.warn(
             "SMOOTH_ACTIVATION",
             f"{table.name} is defined for rectifiers; {', '.join(smooth)} keep their gradient",
         )
-    return rewriting.backward(table, anatomy.image)
+    return rewriting.backward(table, anatomy.pixels)

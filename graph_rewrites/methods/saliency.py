@@ -21,6 +21,6 @@ def saliency(
     rewriting: Rewriting, *, score: Score = "logit", reduction: Reduction = "max_abs"
 ) -> Maps:
     """How strongly the score reacts to each pixel, exact: R = |df_c/dx|."""
-    dx = rewriting.backward(rules.gradient, rewriting.anatomy.image, score)
+    dx = rewriting.backward(rules.gradient, rewriting.anatomy.pixels, score)
     attribution = rewriting.op.Abs(dx)
     return Maps(attribution=attribution, heatmap=rewriting.reduce_channels(attribution, reduction))

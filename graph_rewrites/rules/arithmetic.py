@@ -7,7 +7,6 @@ import math
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, constant_array, operand
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
-from onnxplain.graph_rewrites.paths import is_float
 
 from .tables import gradient
 
@@ -22,9 +21,8 @@ def identity(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 
 @gradient.rule("Cast")
 def cast(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = dy, in the type of x; an image of integers counts as real numbers."""
-    x = operand(node)
-    return [op.CastLike(dy, x) if is_float(x) else dy]
+    """Dx = dy, in the type of x."""
+    return [op.CastLike(dy, operand(node))]
 
 
 @gradient.rule("Add", "Sum", broadcasts=True)

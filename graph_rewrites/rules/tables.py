@@ -12,6 +12,6 @@ gradient = RuleTable("gradient")
 gradient.non_differentiable(
     "And", "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
     "BitwiseXor", "Ceil", "ConstantOfShape", "Equal", "EyeLike", "Floor", "Greater",
-    "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Not", "OneHot", "Or",
-    "Range", "Round", "Shape", "Sign", "Size", "Xor",
+    "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mod", "NonZero", "Not",
+    "OneHot", "Or", "Range", "Round", "Shape", "Sign", "Size", "Xor",
 )  # fmt: skip
