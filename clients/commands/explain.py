@@ -25,6 +25,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
+    parser.usage = "%(prog)s MODEL.onnx IMAGE [IMAGE ...] [--method NAME] [option ...]"
     parser.add_argument(
         "model", metavar="MODEL.onnx", help="the model file; with --server, the model's name there"
     )
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     """Explain every picture, write the files asked for, print what was found."""
     from onnxplain.graph_rewrites import get_method
 
+    _check_place(arguments)
     method = get_method(arguments.method)
     options = parse_options(method, given_options(arguments))
     target = _target(arguments.target)
@@ -87,6 +89,14 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
             reports += [_written(answer, image, n, files) for answer in answers]
     _report(reports, arguments, environment)
     return worst
+
+
+def _check_place(arguments: argparse.Namespace) -> None:
+    """Refuse flags that would be without effect."""
+    if arguments.server and (arguments.provider != "auto" or arguments.threads):
+        raise UsageError("--provider and --threads are the server's own: leave them out here")
+    if arguments.timeout and not arguments.server:
+        raise UsageError("--timeout is for --server")
 
 
 def _target(given: list[str] | None) -> int | str | list[int | str] | None:

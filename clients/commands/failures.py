@@ -13,12 +13,14 @@ __all__ = ["describe", "exit_code"]
 def exit_code(error: Exception) -> ExitCode:
     """Return the exit code of a command that ended with ``error``."""
     from onnxplain import graph_rewrites
+    from onnxplain.clients.demo.server_process import ServerError
 
     if isinstance(error, OSError):
         return ExitCode.NOT_FOUND if error.errno == errno.ENOENT else ExitCode.USAGE
     by_class = {
         UsageError: ExitCode.USAGE,
         ModuleNotFoundError: ExitCode.NOT_FOUND,
+        ServerError: ExitCode.UNAVAILABLE,
         graph_rewrites.InvalidArgument: ExitCode.USAGE,
         graph_rewrites.NotFound: ExitCode.NOT_FOUND,
         graph_rewrites.FailedPrecondition: ExitCode.NOT_APPLICABLE,

@@ -19,6 +19,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
+    parser.usage = "%(prog)s MODEL.onnx -o OUT.onnx [--method NAME] [option ...]"
     parser.add_argument("model", metavar="MODEL.onnx", help="the model file")
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.onnx", type=Path, help="the file to write"

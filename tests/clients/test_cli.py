@@ -1,0 +1,329 @@
+"""The command line, in this process: what it prints, writes and ends with."""
+
+import io
+import json
+import re
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnxplain.clients.cli import main
+from onnxplain.clients.commands.environment import Environment, ExitCode, ProgressBar
+from onnxplain.clients.commands.output_files import OutputFiles, UsageError
+from onnxplain.explainers import Progress, load
+from onnxplain.graph_rewrites import list_methods
+from PIL import Image
+
+from tests import models
+
+LABELS = ["ant", "bee", "cat", "dog", "eel"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Ended:
+    """How a command ended."""
+
+    def __init__(self, argv, stdin=b"", stderr=None):
+        stream = io.TextIOWrapper(io.BytesIO(stdin))
+        environment = Environment(stream, io.StringIO(), stderr or io.StringIO())
+        self.code = main([str(word) for word in argv], environment)
+        self.out, self.err = environment.stdout.getvalue(), environment.stderr.getvalue()
+
+    @property
+    def json(self):
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = models.save(models.tiny_cnn(), tmp_path_factory.mktemp("models") / "cnn.onnx")
+    path.with_suffix(".json").write_text(json.dumps(models.PREPROCESSING | {"labels": LABELS}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory):
+    return models.save(models.tiny_mlp(), tmp_path_factory.mktemp("models") / "mlp.onnx")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_explain_prints_what_it_found_and_draws_it(model, image, tmp_path):
+    ended = Ended(["explain", model, image, "-o", tmp_path / "deep" / "o.png"])
+    assert ended.code == 0
+    header, row = ended.out.splitlines()
+    assert header.split() == ["image", "method", "target", "label", "score", "ms", "file"]
+    assert "grad_cam" in row
+    assert row.endswith("o.png")
+    with Image.open(tmp_path / "deep" / "o.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_file_of_arrays_holds_the_floats_of_the_library(model, image, tmp_path):
+    options = ["--target", "cat", "--method", "lime", "--n-samples", 20, "--segmenter", "grid"]
+    (report,) = Ended(
+        ["explain", model, image, *options, "--array", tmp_path / "a.npz", "--json"]
+    ).json
+    expected = load(model).explain(
+        image, target="cat", method="lime", n_samples=20, segmenter="grid"
+    )
+    found = np.load(tmp_path / "a.npz")
+    assert set(found) == {"heatmap", "native_heatmap", "segments", "coefficients"}
+    for name in found:
+        np.testing.assert_array_equal(found[name], getattr(expected, name))
+    assert (report["target"], report["label"]) == (2, "cat")
+    assert report["provenance"]["options"]["n_samples"] == 20
+    assert report["files"] == {"array": str(tmp_path / "a.npz")}
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "saliency", "lime"])
+def test_a_server_and_this_process_give_the_same_floats(
+    method, server, repository, image, tmp_path
+):
+    local = repository / "cnn" / "1" / "model.onnx"
+    preprocessing = repository / "cnn" / "preprocessing.json"
+    options = ["--method", method, "--target", 1, "--preprocessing", preprocessing]
+    if method == "lime":
+        options += ["--n-samples", 30, "--segmenter", "grid"]
+    here = Ended(["explain", local, image, *options, "--array", tmp_path / "here.npy"])
+    there = Ended(
+        ["explain", "cnn", image, *options, "--array", tmp_path / "there.npy", "--server", server]
+    )
+    assert (here.code, there.code) == (0, 0), here.err + there.err
+    one, other = np.load(tmp_path / "here.npy"), np.load(tmp_path / "there.npy")
+    np.testing.assert_array_equal(one, other)
+    assert one.any()
+
+
+def test_a_server_draws_the_same_picture(server, repository, image, tmp_path):
+    local = repository / "cnn" / "1" / "model.onnx"
+    preprocessing = repository / "cnn" / "preprocessing.json"
+    here, there = tmp_path / "here.png", tmp_path / "there.png"
+    Ended(["explain", local, image, "--preprocessing", preprocessing, "-o", here])
+    Ended(["explain", "cnn", image, "-o", there, "--server", server])
+    with Image.open(here) as one, Image.open(there) as other:
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_several_targets_and_images_have_files_of_their_own(model, image, tmp_path):
+    second = tmp_path / "second.png"
+    second.write_bytes(image.read_bytes())
+    argv = ["explain", model, image, second, "--target", "top2", "-o", f"{tmp_path}/out/"]
+    reports = Ended([*argv, "--json"]).json
+    assert len(reports) == 4
+    assert len({report["files"]["picture"] for report in reports}) == 4
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_a_picture_comes_from_stdin(model, image, tmp_path):
+    argv = ["explain", model, "-", "--array", tmp_path / "a.npy", "--json"]
+    reports = Ended(argv, stdin=image.read_bytes()).json
+    assert reports[0]["image"] == "-"
+
+
+def test_an_array_is_the_models_own_input(mlp, tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    (report,) = Ended(["explain", mlp, tmp_path / "x.npy", "--method", "saliency", "--json"]).json
+    assert report["target"] == load(mlp).explain(tensor=x, method="saliency").target
+
+
+def test_a_bad_picture_among_good_ones_is_named_and_the_others_are_explained(
+    model, image, tmp_path
+):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    ended = Ended(["explain", model, bad, image, "--json"])
+    assert ended.code == ExitCode.USAGE
+    assert [report["image"] for report in json.loads(ended.out)] == [str(image)]
+    assert f"{bad}: " in ended.err
+
+
+FAILURES = [
+    (["explain", "MODEL", "IMAGE", "--method", "gradcam"], ExitCode.USAGE, "did you mean grad_cam"),
+    (
+        ["explain", "MODEL", "IMAGE", "--option", "rellu=1"],
+        ExitCode.USAGE,
+        "did you mean relu",
+    ),
+    (
+        ["explain", "MODEL", "IMAGE", "--method", "lime", "--n-samples", "no"],
+        ExitCode.USAGE,
+        "n_samples",
+    ),
+    (["explain", "MODEL", "IMAGE", "--option", "relu"], ExitCode.USAGE, "KEY=VALUE"),
+    (["explain", "MODEL", "IMAGE", "--target", "7"], ExitCode.USAGE, "7"),
+    (["explain", "MODEL", "IMAGE", "--target", "catt"], ExitCode.NOT_FOUND, "did you mean cat"),
+    (["explain", "MODEL", "nowhere.png"], ExitCode.NOT_FOUND, "nowhere.png"),
+    (["explain", "nowhere.onnx", "IMAGE"], ExitCode.NOT_FOUND, "nowhere.onnx"),
+    (["explain", "MODEL", "MODEL"], ExitCode.USAGE, "image"),
+    (["explain", "IMAGE", "IMAGE"], ExitCode.NOT_APPLICABLE, "ONNX"),
+    (["explain", "MLP", "TENSOR"], ExitCode.NOT_APPLICABLE, "saliency or lime"),
+    (["explain", "MLP", "IMAGE", "--method", "lime"], ExitCode.NOT_APPLICABLE, "preprocessing"),
+    (["explain", "MODEL", "IMAGE", "-o", "x.jpg"], ExitCode.USAGE, ".png"),
+    (["explain", "MODEL", "IMAGE", "--target", "top2", "-o", "x.png"], ExitCode.USAGE, "folder"),
+    (["explain", "MODEL", "IMAGE", "--timeout", "3"], ExitCode.USAGE, "--server"),
+    (
+        ["explain", "m", "IMAGE", "--server", "localhost:1", "--threads", "1"],
+        ExitCode.USAGE,
+        "--threads",
+    ),
+    (["explain", "MODEL", "IMAGE", "--provider", "tpu"], ExitCode.USAGE, "tpu"),
+    (["explain", "MODEL"], ExitCode.USAGE, "IMAGE"),
+    (["rewrite", "MODEL", "--method", "lime", "-o", "x.onnx"], ExitCode.USAGE, "lime"),
+    (["rewrite", "MLP", "--method", "cam", "-o", "x.onnx"], ExitCode.NOT_APPLICABLE, "convolution"),
+    (["methods", "lme"], ExitCode.USAGE, "did you mean lime"),
+    (["inspect", "nowhere.onnx"], ExitCode.NOT_FOUND, "nowhere.onnx"),
+    (["expln"], ExitCode.USAGE, "expln"),
+    ([], ExitCode.USAGE, "COMMAND"),
+]
+
+
+@pytest.mark.parametrize(("argv", "code", "words"), FAILURES, ids=lambda part: str(part)[:60])
+def test_a_failure_has_its_exit_code_and_says_what_to_do(
+    argv, code, words, model, mlp, image, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((3, 32, 32), np.float32))
+    names = {"MODEL": model, "MLP": mlp, "IMAGE": image, "TENSOR": "x.npy"}
+    ended = Ended([names.get(word, word) for word in argv])
+    assert (ended.code, ended.out) == (code, "")
+    assert words in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["explain", "cnm", "IMAGE"], ExitCode.NOT_FOUND, "did you mean cnn"),
+        (["explain", "cnn", "IMAGE", "--target", "catt"], ExitCode.NOT_FOUND, "did you mean cat"),
+        (["explain", "mlp", "IMAGE"], ExitCode.NOT_APPLICABLE, "saliency or lime"),
+    ],
+)
+def test_a_servers_refusal_has_the_exit_code_it_has_here(argv, code, words, image, server):
+    ended = Ended([image if word == "IMAGE" else word for word in argv] + ["--server", server])
+    assert (ended.code, ended.out) == (code, "")
+    assert words in ended.err
+
+
+def test_without_a_server_the_command_says_so(image):
+    ended = Ended(["explain", "cnn", image, "--server", "127.0.0.1:1", "--timeout", "5"])
+    assert ended.code == ExitCode.UNAVAILABLE
+    assert "127.0.0.1:1" in ended.err
+
+
+def test_methods_lists_every_method_and_option():
+    assert [one["name"] for one in Ended(["methods", "--json"]).json] == [
+        method.name for method in list_methods()
+    ]
+    table = Ended(["methods"]).out
+    assert all(re.search(rf"^{method.name} ", table, re.MULTILINE) for method in list_methods())
+    lime = Ended(["methods", "lime"]).out
+    assert re.search(r"^n_samples +integer 2.*1000 +\S", lime, re.MULTILINE)
+
+
+def test_every_option_has_a_flag():
+    text = Ended(["explain", "--help"]).out
+    for method in list_methods():
+        for option in method.options:
+            assert f"--{option.name.replace('_', '-')}" in text
+
+
+def test_inspect_says_what_applies_and_why_not(model, mlp):
+    text = Ended(["inspect", model]).out
+    assert "relu2" in text
+    assert re.search(r"^input image +FP32 \[any, 3, 32, 32\]", text, re.MULTILINE)
+    found = {one["method"]: one for one in Ended(["inspect", mlp, "--json"]).json["methods"]}
+    assert found["saliency"]["applies"]
+    assert found["lime"]["applies"]
+    assert not found["grad_cam"]["applies"]
+    assert found["grad_cam"]["reason"]
+
+
+def test_rewrite_writes_a_model_that_any_runtime_runs(model, tmp_path):
+    out = tmp_path / "x.onnx"
+    ended = Ended(["rewrite", model, "--method", "grad_cam", "--no-relu", "-o", out])
+    assert ended.code == 0, ended.err
+    onnx.checker.check_model(str(out), full_check=True)
+    x = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    session = ort.InferenceSession(out, providers=["CPUExecutionProvider"])
+    (heatmap,) = session.run(["heatmap"], {"image": x, "target": np.array([2])})
+    expected = load(model).explain(tensor=x, method="grad_cam", target=2, relu=False).heatmap
+    np.testing.assert_array_equal(heatmap[0], expected)
+    assert "heatmap" in ended.out
+
+
+@pytest.mark.parametrize(
+    "command", ["explain", "methods", "inspect", "rewrite", "serve", "demo", ""]
+)
+def test_help_is_there(command):
+    ended = Ended([*([command] if command else []), "--help"])
+    assert (ended.code, ended.err) == (0, "")
+    assert "usage: onnxplain" in ended.out
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(model, image):
+    argv = ["explain", model, image, "--method", "lime", "--n-samples", 20, "--segmenter", "grid"]
+    words = Ended(argv).err
+    shown = Ended(argv, stderr=Terminal()).err
+    assert "samples [" in shown
+    assert shown.rpartition("\r\x1b[K")[2] == words
+
+
+def test_a_bar_shows_how_far_the_work_is():
+    terminal = Terminal()
+    with ProgressBar(Environment(io.StringIO(), io.StringIO(), terminal)) as bar:
+        bar(Progress("samples", 5, 10))
+    assert f"samples [{'#' * 15}{' ' * 15}] 5/10" in terminal.getvalue()
+
+
+def test_ctrl_c_ends_with_a_word(model, image, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onnxplain.explainers.Model.explain_all", interrupted)
+    ended = Ended(["explain", model, image])
+    assert (ended.code, ended.out, ended.err) == (ExitCode.INTERRUPTED, "", "interrupted\n")
+
+
+def test_a_bug_shows_its_traceback_only_when_asked_for(model, image, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("oh")
+
+    monkeypatch.setattr("onnxplain.explainers.Model.explain_all", broken)
+    brief = Ended(["explain", model, image])
+    assert brief.code == ExitCode.INTERNAL
+    assert "Traceback" not in brief.err
+    assert "Traceback" in Ended(["explain", model, image, "--debug"]).err
+
+
+@pytest.mark.parametrize(
+    ("text", "n_targets", "first", "last"),
+    [
+        ("o.png", 1, "o.png", "o.png"),
+        ("out/", 2, "out/cat_lime_0.png", "out/cat_lime_1.png"),
+        ("{n}-{image}-{target}.png", 2, "1-cat-0.png", "1-cat-1.png"),
+    ],
+)
+def test_results_have_the_files_asked_for(text, n_targets, first, last):
+    files = OutputFiles(text, [".png"], ["pictures/cat.jpg"], n_targets)
+    assert str(files.path(0, "lime", 0)) == first
+    assert str(files.path(0, "lime", n_targets - 1)) == last
+
+
+@pytest.mark.parametrize("text", ["o.png", "{image}.png", "{nonsense}.png", "{0}.png", "{.png"])
+def test_files_that_would_overwrite_each_other_are_refused(text):
+    with pytest.raises(UsageError):
+        OutputFiles(text, [".png"], ["a/cat.jpg", "b/cat.jpg"], 1)
