@@ -1,0 +1,1 @@
+"""What the methods cost, as ratios to a plain forward pass."""
