@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ __all__ = ["Classifier", "ScoreKind", "Scores", "TensorInfo"]
 
 ScoreKind = Literal["logit", "probability"]
 Array = npt.NDArray[Any]
+
+_INTEGER_OPS = re.compile("^(Dynamic)?QuantizeLinear$|^QLinear|Integer$")
 
 _DATATYPES = {
     "bool": "BOOL", "string": "BYTES", "float16": "FP16", "float": "FP32", "double": "FP64",
@@ -102,6 +105,7 @@ class Classifier:
                 "NO_IMAGE_INPUT", f"the model's image has the type {datatype}; {_known_types()}"
             )
         self.dtype = np.dtype(_DTYPES[datatype])
+        self.quantised = any(_INTEGER_OPS.search(node.op_type) for node in original.graph.node)
 
     @property
     def fixed_batch(self) -> int | None:

@@ -30,6 +30,8 @@ class InputRun:
     low, high
         The smallest and largest value of each channel of ``x``, broadcastable to it: what the
         preprocessing makes of 0 and 255, else ``x``'s own extremes.
+    quantised
+        Whether the model computes with integers.
     targets
         The classes to explain.
     batch_size
@@ -57,6 +59,7 @@ class InputRun:
         self.notices: list[Notice] = []
         self.channel_axis = 1 if classifier.interface.layout == "NCHW" else 3
         self.low, self.high = self._bounds(prepared)
+        self.quantised = classifier.quantised
         self._classifier = classifier
 
     def warn(self, code: str, message: str) -> None:

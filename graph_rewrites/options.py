@@ -13,8 +13,11 @@ from .method import Help, Range
 __all__ = [
     "Baseline",
     "BatchSize",
+    "Budget",
+    "Difference",
     "FeatureSelection",
     "Fill",
+    "Granularity",
     "Keep",
     "KernelWidth",
     "Layer",
@@ -32,6 +35,7 @@ __all__ = [
     "Seed",
     "Segmenter",
     "SmoothGradVariant",
+    "Step",
     "Stride",
     "Tolerance",
 ]
@@ -117,4 +121,24 @@ FeatureSelection = Annotated[
 ]
 NFeatures = Annotated[
     int, Range(1, 10_000), Help("superpixels chosen at most, where there is a selection")
+]
+Granularity = Annotated[
+    Literal["pixel", "pixel_joint", "patch", "segments"],
+    Help("what is moved at once: one channel of a pixel, all of them, a patch or a superpixel"),
+]
+Difference = Annotated[
+    Literal["central", "forward"], Help("whether the input moves both ways or one way")
+]
+Step = Annotated[
+    float | None,
+    Range(1e-7, 1),
+    Help(
+        "how far the input moves, as a share of its range; unset: 0.001, or for integer and "
+        "quantised models 0.01 and at least one level"
+    ),
+]
+Budget = Annotated[
+    int | None,
+    Range(32, 1_000_000_000),
+    Help("forward passes to spend, on coarse squares first; unset: as many as exactness needs"),
 ]

@@ -251,6 +251,62 @@ FEATURE_SELECTION_FORWARD: FeatureSelection.ValueType  # 4
 """One by one, each time the one that explains most."""
 Global___FeatureSelection: _TypeAlias = FeatureSelection  # noqa: Y015
 
+class _Granularity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GranularityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Granularity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRANULARITY_UNSPECIFIED: _Granularity.ValueType  # 0
+    """The default of the option."""
+    GRANULARITY_PIXEL: _Granularity.ValueType  # 1
+    """One channel of a pixel."""
+    GRANULARITY_PIXEL_JOINT: _Granularity.ValueType  # 2
+    """All channels of a pixel."""
+    GRANULARITY_PATCH: _Granularity.ValueType  # 3
+    """A square of pixels."""
+    GRANULARITY_SEGMENTS: _Granularity.ValueType  # 4
+    """A superpixel."""
+
+class Granularity(_Granularity, metaclass=_GranularityEnumTypeWrapper):
+    """What sensitivity analysis moves at once."""
+
+GRANULARITY_UNSPECIFIED: Granularity.ValueType  # 0
+"""The default of the option."""
+GRANULARITY_PIXEL: Granularity.ValueType  # 1
+"""One channel of a pixel."""
+GRANULARITY_PIXEL_JOINT: Granularity.ValueType  # 2
+"""All channels of a pixel."""
+GRANULARITY_PATCH: Granularity.ValueType  # 3
+"""A square of pixels."""
+GRANULARITY_SEGMENTS: Granularity.ValueType  # 4
+"""A superpixel."""
+Global___Granularity: _TypeAlias = Granularity  # noqa: Y015
+
+class _Difference:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DifferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Difference.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIFFERENCE_UNSPECIFIED: _Difference.ValueType  # 0
+    """The default of the option."""
+    DIFFERENCE_CENTRAL: _Difference.ValueType  # 1
+    """From a step ahead and a step behind."""
+    DIFFERENCE_FORWARD: _Difference.ValueType  # 2
+    """From a step ahead."""
+
+class Difference(_Difference, metaclass=_DifferenceEnumTypeWrapper):
+    """How a slope is measured."""
+
+DIFFERENCE_UNSPECIFIED: Difference.ValueType  # 0
+"""The default of the option."""
+DIFFERENCE_CENTRAL: Difference.ValueType  # 1
+"""From a step ahead and a step behind."""
+DIFFERENCE_FORWARD: Difference.ValueType  # 2
+"""From a step ahead."""
+Global___Difference: _TypeAlias = Difference  # noqa: Y015
+
 @_typing.final
 class MethodSpec(_message.Message):
     """A method and its options: the field that is set, even to an empty message, is the method."""
@@ -261,6 +317,7 @@ class MethodSpec(_message.Message):
     OCCLUSION_FIELD_NUMBER: _builtins.int
     RISE_FIELD_NUMBER: _builtins.int
     KERNEL_SHAP_FIELD_NUMBER: _builtins.int
+    SENSITIVITY_FIELD_NUMBER: _builtins.int
     GRADIENT_FIELD_NUMBER: _builtins.int
     SALIENCY_FIELD_NUMBER: _builtins.int
     INPUT_X_GRADIENT_FIELD_NUMBER: _builtins.int
@@ -295,6 +352,10 @@ class MethodSpec(_message.Message):
     @_builtins.property
     def kernel_shap(self) -> Global___KernelShapOptions:
         """Shapley values of superpixels: Lundberg and Lee 2017."""
+
+    @_builtins.property
+    def sensitivity(self) -> Global___SensitivityOptions:
+        """Change of the score with each pixel, by finite differences: Simonyan et al. 2014."""
 
     @_builtins.property
     def gradient(self) -> Global___GradientOptions:
@@ -379,6 +440,7 @@ class MethodSpec(_message.Message):
         occlusion: Global___OcclusionOptions | None = ...,
         rise: Global___RiseOptions | None = ...,
         kernel_shap: Global___KernelShapOptions | None = ...,
+        sensitivity: Global___SensitivityOptions | None = ...,
         gradient: Global___GradientOptions | None = ...,
         saliency: Global___SaliencyOptions | None = ...,
         input_x_gradient: Global___InputXGradientOptions | None = ...,
@@ -399,11 +461,11 @@ class MethodSpec(_message.Message):
         ablation_cam: Global___AblationCamOptions | None = ...,
         recipro_cam: Global___ReciproCamOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -787,6 +849,134 @@ class KernelShapOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
 
 Global___KernelShapOptions: _TypeAlias = KernelShapOptions  # noqa: Y015
+
+@_typing.final
+class SensitivityOptions(_message.Message):
+    """Options of `sensitivity`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANULARITY_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    SEGMENTER_FIELD_NUMBER: _builtins.int
+    N_SEGMENTS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    granularity: Global___Granularity.ValueType
+    """What is moved at once.
+    Default: pixel.
+    """
+    difference: Global___Difference.ValueType
+    """Whether the input moves both ways or one way.
+    Default: central.
+    """
+    step: _builtins.float
+    """How far the input moves, as a share of its range; unset, 0.001, or for integer and quantised
+    models 0.01 and at least one level.
+    Default: unset; range 1e-07 to 1.
+    """
+    budget: _builtins.int
+    """Forward passes to spend, on coarse squares first; unset, as many as exactness needs.
+    Default: unset; range 32 to 1000000000.
+    """
+    patch: _builtins.int
+    """Side of a patch in pixels; unset, an eighth of the input's shorter side.
+    Default: unset; range 1 to 8192.
+    """
+    segmenter: Global___Segmenter.ValueType
+    """How the picture is cut into superpixels.
+    Default: auto.
+    """
+    n_segments: _builtins.int
+    """Cells or segments wanted from the grid, slic and watershed.
+    Default: 50; range 2 to 10000.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: max_abs.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: logit.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        granularity: Global___Granularity.ValueType | None = ...,
+        difference: Global___Difference.ValueType | None = ...,
+        step: _builtins.float | None = ...,
+        budget: _builtins.int | None = ...,
+        patch: _builtins.int | None = ...,
+        segmenter: Global___Segmenter.ValueType | None = ...,
+        n_segments: _builtins.int | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
+    _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
+    _WhichOneofReturnType__difference: _TypeAlias = _typing.Literal["difference"]  # noqa: Y015
+    _WhichOneofArgType__difference: _TypeAlias = _typing.Literal["_difference", b"_difference"]  # noqa: Y015
+    _WhichOneofReturnType__granularity: _TypeAlias = _typing.Literal["granularity"]  # noqa: Y015
+    _WhichOneofArgType__granularity: _TypeAlias = _typing.Literal["_granularity", b"_granularity"]  # noqa: Y015
+    _WhichOneofReturnType__n_segments: _TypeAlias = _typing.Literal["n_segments"]  # noqa: Y015
+    _WhichOneofArgType__n_segments: _TypeAlias = _typing.Literal["_n_segments", b"_n_segments"]  # noqa: Y015
+    _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
+    _WhichOneofArgType__patch: _TypeAlias = _typing.Literal["_patch", b"_patch"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
+    _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget) -> _WhichOneofReturnType__budget | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__difference) -> _WhichOneofReturnType__difference | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__granularity) -> _WhichOneofReturnType__granularity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_segments) -> _WhichOneofReturnType__n_segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+
+Global___SensitivityOptions: _TypeAlias = SensitivityOptions  # noqa: Y015
 
 @_typing.final
 class GradientOptions(_message.Message):

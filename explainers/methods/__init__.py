@@ -9,6 +9,7 @@ from .occlusion import occlusion
 from .recipro_cam import recipro_cam
 from .rise import rise
 from .score_cam import score_cam
+from .sensitivity import sensitivity
 from .smooth_grad import smooth_grad
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "recipro_cam",
     "rise",
     "score_cam",
+    "sensitivity",
     "smooth_grad",
 ]

@@ -1,0 +1,115 @@
+"""Slopes of the scores at an input, from forward passes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .classifier import ScoreKind
+from .input_run import InputRun
+
+__all__ = ["Differences", "Move"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Move: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
+
+_COPIES = 8
+
+
+class Differences:
+    """Central or forward differences at a run's input.
+
+    Parameters
+    ----------
+    run
+        Gives the input and the scores.
+    step
+        Share of the input's range; ``None`` is 0.001, or 0.01 where the input or the model is of
+        integers. Integers move by one level at least.
+    central
+        ``(f(x + h) - f(x - h)) / 2h``; else ``(f(x + h) - f(x)) / h``.
+    score
+        What is explained.
+
+    Attributes
+    ----------
+    steps
+        ``h`` of every element of the input, flat.
+    cost
+        Forward passes of one move.
+    """
+
+    def __init__(self, run: InputRun, step: float | None, central: bool, score: ScoreKind) -> None:
+        self._run, self._score, self._central = run, score, central
+        self._x = run.x.ravel()
+        self._integer = np.issubdtype(self._x.dtype, np.integer)
+        share = step or (1e-2 if self._integer or run.quantised else 1e-3)
+        steps = share * np.broadcast_to(run.high - run.low, run.x.shape).astype(np.float64)
+        self.steps: Floats = np.where(steps > 0, steps, share).ravel()
+        if self._integer:
+            self.steps = np.maximum(np.rint(self.steps), 1)
+        self.cost = 2 if central else 1
+        self._base: Floats | None = None
+
+    def slopes(self, moves: Iterable[Move], n_moves: int) -> Floats:
+        """Return the targets' slopes ``[N, T]`` along moves: elements of the input, and how far.
+
+        A slope is per unit that an element moves on average.
+        """
+        run, moves = self._run, iter(moves)
+        at_once = max(1, run.batch_size // self.cost)
+        slopes = np.empty((n_moves, len(run.targets)))
+        run.control.report("differences", 0, n_moves)
+        for start in range(0, n_moves, at_once):
+            batch = list(islice(moves, min(at_once, n_moves - start)))
+            slopes[start : start + len(batch)] = self._slopes(batch)
+            run.control.report("differences", start + len(batch), n_moves)
+        return slopes
+
+    def noise_floor(self, random: np.random.Generator) -> Floats:
+        """Return the slopes ``[T]`` that rounding alone would give one element.
+
+        Rounding is measured on copies of the input whose elements differ by one unit in the last
+        place. Integers have none.
+        """
+        if self._integer:
+            return np.zeros(len(self._run.targets))
+        towards = random.choice(np.array([-np.inf, np.inf], self._x.dtype), (_COPIES, self._x.size))
+        scores = self._scores(np.nextafter(self._x, towards))
+        width = self.steps.mean() * self.cost
+        return np.asarray(np.sqrt(2) * scores.std(axis=0, ddof=1) / width)
+
+    def _slopes(self, moves: list[Move]) -> Floats:
+        ahead = np.repeat(self._x[None], len(moves), axis=0)
+        behind = ahead.copy() if self._central else None
+        widths = np.empty((len(moves), 1))
+        for row, (elements, amounts) in enumerate(moves):
+            here = self._x[elements].astype(np.float64)
+            ahead[row, elements] = self._rounded(here + amounts)
+            far = ahead[row, elements].astype(np.float64)
+            near = here
+            if behind is not None:
+                behind[row, elements] = self._rounded(here - amounts)
+                near = behind[row, elements].astype(np.float64)
+            widths[row] = np.abs(far - near).mean()
+        if behind is not None:
+            scores = self._scores(np.concatenate([ahead, behind]))
+            return np.asarray((scores[: len(moves)] - scores[len(moves) :]) / widths)
+        if self._base is None:
+            self._base = self._scores(self._x[None])
+        return np.asarray((self._scores(ahead) - self._base) / widths)
+
+    def _rounded(self, values: Floats) -> npt.NDArray[Any]:
+        """Return the values in the input's type."""
+        if self._integer:
+            info = np.iinfo(self._x.dtype)
+            values = np.clip(np.rint(values), info.min, info.max)
+        return values.astype(self._x.dtype)
+
+    def _scores(self, rows: npt.NDArray[Any]) -> Floats:
+        inputs = rows.reshape(-1, *self._run.x.shape[1:])
+        return self._run.scores(inputs, self._score)[:, self._run.targets]
