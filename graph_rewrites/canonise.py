@@ -16,6 +16,7 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 
 from .builder import attribute
+from .dequantising import decode_quantised
 from .errors import FailedPrecondition
 from .widening import widen_halves
 
@@ -69,6 +70,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
     passes.RemoveInitializersFromInputsPass()(canonical)
     widen_halves(canonical)
+    decode_quantised(canonical)
     _lift_constants(canonical)
     passes.ShapeInferencePass()(canonical)
     fold_constants(

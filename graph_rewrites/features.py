@@ -18,6 +18,7 @@ __all__ = ["Features", "Head", "feature_layer", "find_features", "read_head"]
 
 _POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool")
 _RESHAPING = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+_ROUNDING = ("DequantizeLinear", "QuantizeLinear")
 _RECTIFIERS = ("Clip", "LeakyRelu", "PRelu", "Relu")
 
 
@@ -73,7 +74,7 @@ def find_features(graph: ir.Graph, anatomy: Anatomy, layer: str | None = None) -
         node = value.producer()
         if node is None:
             break
-        features = Features(value, _channel_axis(value))
+        features, node = Features(value, _channel_axis(value)), _before_rounding(node)
         if _is_spatial(features) and node.op_type not in (*_POOLS, *_RESHAPING, "Transpose"):
             classes = dims(value)[features.channel_axis] == anatomy.n_classes
             if passed_linear or not classes or not _is_class_maps(node):
@@ -117,7 +118,9 @@ def read_head(features: Features, anatomy: Anatomy) -> Head:
             class_maps = node.outputs[0]
         elif pooled and linear is None and class_maps is None and _is_linear(node, at):
             linear = node
-        elif not (pooled and (node.op_type in _RESHAPING or (linear and _adds_constant(node, at)))):
+        elif node.op_type not in _ROUNDING and not (
+            pooled and (node.op_type in _RESHAPING or (linear and _adds_constant(node, at)))
+        ):
             raise _not_a_gap_head(node)
         at = node.outputs[0]
     if class_maps is not None:
@@ -145,6 +148,16 @@ def _named(nodes: list[ir.Node], layer: str) -> Features:
             violations=[Violation("layer", f"unknown layer {layer!r}")],
         )
     return Features(known[layer], _channel_axis(known[layer]))
+
+
+def _before_rounding(node: ir.Node) -> ir.Node:
+    """Return what makes the tensor, before it was quantised and dequantised."""
+    while node.op_type in _ROUNDING and node.inputs[0] is not None:
+        before = node.inputs[0].producer()
+        if before is None:
+            break
+        node = before
+    return node
 
 
 def _bottlenecks(nodes: list[ir.Node], anatomy: Anatomy) -> list[ir.Value]:

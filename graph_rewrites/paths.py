@@ -27,6 +27,8 @@ def nodes_between(
         if not is_constant(node) and any(value in active for value in node.inputs):
             forward.append(node)
             active.update(output for output in node.outputs if is_float(output))
+            if node.op_type == "QuantizeLinear":  # integers that stand for real numbers
+                active.update(node.outputs)
     needed, nodes = sinks, []
     for node in reversed(forward):
         if any(output in needed for output in node.outputs):

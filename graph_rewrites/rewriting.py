@@ -89,7 +89,8 @@ class Rewriting:
 
     def warn(self, code: str, message: str) -> None:
         """Leave word for who reads the explanation; ``code`` is ``UPPER_SNAKE``."""
-        self.notices.append((code, message))
+        if (code, message) not in self.notices:
+            self.notices.append((code, message))
 
     def refuse_contrast(self, method: str) -> None:
         """Raise ``CONTRAST_UNSUPPORTED`` where the target weighs classes instead of naming one."""
@@ -110,6 +111,12 @@ class Rewriting:
     ) -> ir.Value:
         """Walk from the score of the target back to ``wrt`` by ``rules``."""
         value = self._score(score)
+        if any(node.op_type == "QuantizeLinear" for node in self.graph):
+            self.warn(
+                "STRAIGHT_THROUGH",
+                "the model is quantised: rounding has no derivative and passes gradients on as if "
+                "it did not round",
+            )
         start = self.op.reshape_like(self.op.CastLike(self.weights, value), value)
         return backward(self.op, rules, {value: start}, [wrt])[0]
 

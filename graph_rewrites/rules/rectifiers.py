@@ -6,12 +6,14 @@ A rectifier is Relu, Clip from 0, Max with 0, LeakyRelu, PRelu or ThresholdedRel
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, operand
 from onnxplain.graph_rewrites.engine import Contributions, RuleTable
 
 from .activations import clip
 from .arithmetic import extremum
+from .quantisation import quantize_linear
 from .tables import gradient
 
 __all__ = ["SMOOTH", "deconvnet", "guided_backprop", "is_rectifier"]
@@ -25,6 +27,7 @@ SMOOTH = frozenset({
     "Softsign", "Swish", "Tanh",
 })  # fmt: skip
 
+_LINEAR = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Sum")
 _ALWAYS = ("LeakyRelu", "PRelu", "Relu", "ThresholdedRelu")
 
 
@@ -34,7 +37,18 @@ def is_rectifier(node: ir.Node) -> bool:
         return _is_zero(node.inputs[1] if len(node.inputs) > 1 else None)
     if node.op_type == "Max":
         return len(node.inputs) == 2 and any(_is_zero(value) for value in node.inputs)
+    if node.op_type == "QuantizeLinear":
+        return _is_fused(node)
     return node.op_type in _ALWAYS
+
+
+def _is_fused(node: ir.Node) -> bool:
+    """Return whether the node quantises a linear layer to a type whose least value means 0."""
+    before = operand(node).producer()
+    zero = constant_array(node.inputs[2] if len(node.inputs) > 2 else None)
+    if before is None or before.op_type not in _LINEAR or zero is None:
+        return False
+    return bool((zero == np.iinfo(zero.dtype).min).all())
 
 
 def _is_zero(value: ir.Value | None) -> bool:
@@ -81,3 +95,17 @@ def deconvnet_max(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 def guided_max(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Treat Max with 0 as a rectifier, any other one by its gradient."""
     return extremum(op, node, op.Relu(dy) if is_rectifier(node) else dy)
+
+
+@deconvnet.rule("QuantizeLinear")
+def deconvnet_quantise(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Treat what took a Relu in as the rectifier it is."""
+    if is_rectifier(node):
+        return deconvnet_rectifier(op, node, dy)
+    return quantize_linear(op, node, dy)
+
+
+@guided_backprop.rule("QuantizeLinear")
+def guided_quantise(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Treat what took a Relu in as the rectifier it is."""
+    return quantize_linear(op, node, op.Relu(dy) if is_rectifier(node) else dy)
