@@ -47,7 +47,7 @@ def rise(
     batch_size: BatchSize = None,
     seed: Seed = 0,
 ) -> list[Result]:
-    """Mean score of the image seen through random masks, each pixel's weighted by how it is seen.
+    """Mean score of the image seen through random masks, for each pixel of those that show it.
 
     ``R = sum_m f(x m) m / sum_m m`` over smooth masks ``m``: random grids of ``n_cells`` a side,
     enlarged and shifted at random. The measure ``relative_error`` compares the maps of the even
@@ -55,18 +55,22 @@ def rise(
     ends early when that falls below ``tolerance`` for all targets.
     """
     random = np.random.default_rng(seed)
-    picture = run.picture.astype(np.float32)
-    hidden = run.baseline(baseline, random)
-    masks = _masks(random, picture.shape[:2], n_cells, keep)
-    halves = _Halves(picture.shape[:2], len(run.targets))
+    shape = run.picture.shape[0], run.picture.shape[1]
+    # One plane per channel: masks are multiplied over whole rows, not over three numbers at a time.
+    picture = np.moveaxis(run.picture.astype(np.float32), -1, 0)
+    hidden = np.moveaxis(run.baseline(baseline, random), -1, 0)
+    hidden, visible = np.ascontiguousarray(hidden), np.ascontiguousarray(picture - hidden)
+    masks = _masks(random, shape, n_cells, keep)
+    halves = _Halves(shape, len(run.targets))
     run.control.report("samples", 0, n_samples)
     while halves.n_samples < n_samples:
         count = min(run.batch_size, n_samples - halves.n_samples)
         batch = np.stack([next(masks) for _ in range(count)])
-        pictures = hidden + batch[..., None] * (picture - hidden)
+        planes = batch[:, None] * visible
+        planes += hidden
         if np.issubdtype(run.picture.dtype, np.integer) and run.from_tensor:
-            np.rint(pictures, out=pictures)
-        halves.add(batch, run.predict(pictures)[:, run.targets])
+            np.rint(planes, out=planes)
+        halves.add(batch, run.predict(np.moveaxis(planes, 1, -1))[:, run.targets])
         run.control.report("samples", halves.n_samples, n_samples)
         if tolerance and halves.n_samples >= _FEWEST and halves.relative_error.max() < tolerance:
             break
