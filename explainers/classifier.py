@@ -84,6 +84,8 @@ class Classifier:
         The model as `read_model` returns it.
     provider, threads
         See `Session`.
+    output
+        Name of the output that holds the scores; by default the first that can.
 
     Raises
     ------
@@ -91,8 +93,10 @@ class Classifier:
         It is not a classifier of images, or onnxruntime does not accept it.
     """
 
-    def __init__(self, original: onnx.ModelProto, provider: str, threads: int) -> None:
-        exposed, self.interface = expose_scores(original)
+    def __init__(
+        self, original: onnx.ModelProto, provider: str, threads: int, output: str | None = None
+    ) -> None:
+        exposed, self.interface = expose_scores(original, output)
         own_outputs = {value.name for value in original.graph.output}
         self._session = Session(exposed.SerializeToString(), provider, threads)
         self.inputs = tuple(_tensor_info(value) for value in self._session.inputs)

@@ -34,6 +34,7 @@ def load(
     provider: Provider = "auto",
     threads: int | None = None,
     name: str | None = None,
+    output: str | None = None,
 ) -> Model:
     """Load a classifier of images.
 
@@ -54,6 +55,8 @@ def load(
         CPU threads of one forward pass; by default all this process may use.
     name
         What to call it; by default the file's name.
+    output
+        Name of the output that holds the scores; by default the first that can.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def load(
     FailedPrecondition
         The file is not ONNX, unsafe, no classifier of images, or onnxruntime refuses it.
     InvalidArgument
-        Preprocessing, labels, provider or threads are wrong.
+        Preprocessing, labels, provider, threads or output are wrong.
     """
     if threads is not None and not 1 <= threads <= 1024:
         message = f"threads {threads} is not in 1 to 1024"
@@ -88,6 +91,7 @@ def load(
             threads=threads or available_cpus(),
             preprocessing=found,
             labels=labels,
+            output=output,
         )
 
     try:

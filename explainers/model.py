@@ -73,12 +73,14 @@ class Model:
         threads: int,
         preprocessing: Preprocessing | None,
         labels: Sequence[str] | str | os.PathLike[str] | None,
+        output: str | None = None,
     ) -> None:
         self.name, self.sha256 = name, sha256
         self.provider, self.threads = provider, threads
         self.preprocessing = preprocessing
-        self._classifier = Classifier(original, provider, threads)
-        self._white_box = WhiteBox(original, provider, threads, self._classifier.fixed_batch)
+        self._classifier = Classifier(original, provider, threads, output)
+        interface, batch = self._classifier.interface, self._classifier.fixed_batch
+        self._white_box = WhiteBox(original, provider, threads, batch, interface.scores)
         known = labels
         if known is None and preprocessing is not None:
             known = preprocessing.labels

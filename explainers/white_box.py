@@ -69,14 +69,21 @@ class WhiteBox:
         See `Session`.
     fixed_batch
         The batch size the file is fixed to, if it is.
+    output
+        Name of the output that holds the scores.
     """
 
     def __init__(
-        self, original: onnx.ModelProto, provider: str, threads: int, fixed_batch: int | None
+        self,
+        original: onnx.ModelProto,
+        provider: str,
+        threads: int,
+        fixed_batch: int | None,
+        output: str,
     ) -> None:
         self._original = original
         self._provider, self._threads = provider, threads
-        self._fixed_batch = fixed_batch
+        self._fixed_batch, self._output = fixed_batch, output
         self._lock = threading.RLock()
         self._cache: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
@@ -89,7 +96,7 @@ class WhiteBox:
     def feature_layer(self) -> str | None:
         """The tensor that CAM methods take as feature map; ``None`` when there is none."""
         try:
-            return feature_layer(self._canonical)
+            return feature_layer(self._canonical, self._output)
         except OnnxplainError:
             return None
 
@@ -98,9 +105,9 @@ class WhiteBox:
         try:
             with self._lock:
                 if method.in_graph:
-                    rewrite_canonical(self._canonical, method, method.defaults)
+                    rewrite_canonical(self._canonical, method, method.defaults, output=self._output)
                 elif method.access is Access.FEATURES:
-                    split(self._canonical)
+                    split(self._canonical, None, self._output)
                 elif method.access is Access.GRADIENT:
                     return self.obstacle(get_method("gradient"))
         except FailedPrecondition as error:
@@ -175,7 +182,7 @@ class WhiteBox:
         return cast("Parts", self._cached(("split", layer), lambda: self._split(layer)))
 
     def _split(self, layer: str | None) -> Parts:
-        found = split(self._canonical, layer)
+        found = split(self._canonical, layer, self._output)
         trunk, head = (
             Session(model.SerializeToString(), self._provider, self._threads)
             for model in (found.trunk, found.head)
@@ -196,7 +203,7 @@ class WhiteBox:
             return self._cache[key]
 
     def _rewrite(self, method: Method, options: Mapping[str, Any]) -> _Rewritten:
-        model = rewrite_canonical(self._canonical, method, options)
+        model = rewrite_canonical(self._canonical, method, options, output=self._output)
         note = provenance_of(model)
         assert note is not None
         return _Rewritten(

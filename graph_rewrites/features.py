@@ -92,10 +92,10 @@ def find_features(graph: ir.Graph, anatomy: Anatomy, layer: str | None = None) -
     )
 
 
-def feature_layer(canonical: onnx.ModelProto) -> str:
+def feature_layer(canonical: onnx.ModelProto, output: str | None = None) -> str:
     """Return the name of a canonical model's feature map; see `find_features`."""
     graph = ir.from_proto(canonical).graph
-    return find_features(graph, read_anatomy(graph)).value.name or ""
+    return find_features(graph, read_anatomy(graph, output)).value.name or ""
 
 
 def read_head(features: Features, anatomy: Anatomy) -> Head:

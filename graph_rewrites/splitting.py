@@ -39,8 +39,10 @@ class Split:
     channel_axis: int
 
 
-def split(canonical: onnx.ModelProto, layer: str | None = None) -> Split:
+def split(canonical: onnx.ModelProto, layer: str | None = None, output: str | None = None) -> Split:
     """Cut a model that `canonise` returned at the feature map ``layer``, by default the one found.
+
+    ``output`` names the output that holds the scores; by default the first that can.
 
     Raises
     ------
@@ -50,9 +52,9 @@ def split(canonical: onnx.ModelProto, layer: str | None = None) -> Split:
         ``NO_FEATURE_LAYER``; or ``METHOD_NOT_APPLICABLE`` when the score also depends on the image
         by other ways than the feature map.
     """
-    trunk, anatomy, features = _read(canonical, layer)
+    trunk, anatomy, features = _read(canonical, layer, output)
     trunk.graph.outputs[:] = [features.value]
-    head, head_anatomy, at = _read(canonical, layer)
+    head, head_anatomy, at = _read(canonical, layer, output)
     name = at.value.name or ""
     entry = ir.Value(name=f"{name}/features", type=at.value.type, shape=at.value.shape)
     at.value.replace_all_uses_with(entry)
@@ -78,7 +80,9 @@ def split(canonical: onnx.ModelProto, layer: str | None = None) -> Split:
     )
 
 
-def _read(canonical: onnx.ModelProto, layer: str | None) -> tuple[ir.Model, Anatomy, Features]:
+def _read(
+    canonical: onnx.ModelProto, layer: str | None, output: str | None
+) -> tuple[ir.Model, Anatomy, Features]:
     model = ir.from_proto(canonical)
-    anatomy = read_anatomy(model.graph)
+    anatomy = read_anatomy(model.graph, output)
     return model, anatomy, find_features(model.graph, anatomy, layer)

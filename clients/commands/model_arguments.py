@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnxplain.explainers import Model
 
-__all__ = ["add_model_arguments", "load_model"]
+__all__ = ["add_model_arguments", "add_score_output", "load_model"]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--preprocessing``, ``--provider`` and ``--threads``."""
+    """Add ``--preprocessing``, ``--provider``, ``--threads`` and ``--score-output``."""
     parser.add_argument(
         "--preprocessing",
         metavar="PRESET|FILE.json",
@@ -28,6 +28,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: all this process may use)"
     )
+    add_score_output(parser)
+
+
+def add_score_output(parser: argparse.ArgumentParser) -> None:
+    """Add ``--score-output``."""
+    parser.add_argument(
+        "--score-output",
+        metavar="NAME",
+        help="the output that holds the scores (default: the first that can)",
+    )
 
 
 def load_model(arguments: argparse.Namespace) -> Model:
@@ -39,4 +49,5 @@ def load_model(arguments: argparse.Namespace) -> Model:
         preprocessing=arguments.preprocessing,
         provider=arguments.provider,
         threads=arguments.threads,
+        output=arguments.score_output,
     )

@@ -13,6 +13,7 @@ from .method_options import (
     given_options,
     parse_options,
 )
+from .model_arguments import add_score_output
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.onnx", type=Path, help="the file to write"
     )
+    add_score_output(parser)
     in_graph = [method for method in declared_methods() if method.in_graph]
     add_method_arguments(parser, in_graph)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
 
     method = get_method(arguments.method)
     options = parse_options(method, given_options(arguments))
-    rewritten = rewrite(arguments.model, method.name, **options)
+    rewritten = rewrite(arguments.model, method.name, output=arguments.score_output, **options)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     onnx.save_model(rewritten, arguments.output)
     tensors = [

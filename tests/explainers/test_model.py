@@ -180,6 +180,28 @@ def test_applicability_names_what_is_in_the_way():
     assert load(tiny_cnn()).feature_layer == "relu2"
 
 
+def two_heads():
+    """The model with its hidden features as a first output, and scores twice over."""
+    onnx_model = tiny_cnn(softmax=False)
+    other = helper.make_node("Mul", ["logits", "two"], ["doubled"])
+    onnx_model.graph.node.append(other)
+    onnx_model.graph.initializer.append(numpy_helper.from_array(np.float32(2), "two"))
+    info = helper.make_tensor_value_info("doubled", TensorProto.FLOAT, ["N", 5])
+    onnx_model.graph.output.append(info)
+    return onnx_model
+
+
+@pytest.mark.parametrize("method", ["gradient", "grad_cam", "recipro_cam", "smooth_grad"])
+def test_of_several_outputs_the_one_named_is_explained(method):
+    first, doubled = (load(two_heads(), output=name) for name in (None, "doubled"))
+    a, b = (each.explain(tensor=TENSOR[0], method=method, target=3) for each in (first, doubled))
+    assert b.score == pytest.approx(2 * a.score, rel=1e-5)
+    np.testing.assert_allclose(b.heatmap, 2 * a.heatmap, rtol=1e-4, atol=1e-7)
+    with pytest.raises(InvalidArgument, match="doubled") as refused:
+        load(two_heads(), output="doubld")
+    assert refused.value.reason == "UNKNOWN_OUTPUT"
+
+
 def wrong_output():
     onnx_model = tiny_cnn(softmax=False)
     onnx_model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 7

@@ -233,3 +233,29 @@ def test_nothing_of_the_source_files_metadata_leaks_a_path():
     model.graph.node[0].doc_string = "/home/someone/model.py"
     model.graph.node[0].metadata_props.add(key="pkg.torch.stack", value="/home/someone/net.py")
     assert b"/home/someone" not in rewrite(model, "saliency").SerializeToString()
+
+
+def channels_last(model):
+    """The same model with an input [N, H, W, C], as exporters from TensorFlow write it."""
+    shape = model.graph.input[0].type.tensor_type.shape
+    channels, height, width = (axis.dim_value for axis in shape.dim[1:])
+    for axis, size in zip(shape.dim[1:], (height, width, channels), strict=True):
+        axis.dim_value = size
+    model.graph.node[0].input[0] = "channels_first"
+    turn = helper.make_node("Transpose", ["image"], ["channels_first"], perm=[0, 3, 1, 2])
+    nodes = [turn, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_channels_last_is_channels_first_transposed(method):
+    x, target = pictures(tiny_cnn())["image"], np.array([1, 3])
+    expected = run(rewrite(tiny_cnn(), method), {"image": x, "target": target})
+    rewritten = rewrite(channels_last(tiny_cnn()), method)
+    found = run(rewritten, {"image": x.transpose(0, 2, 3, 1), "target": target})
+    if "attribution" in expected:
+        expected["attribution"] = expected["attribution"].transpose(0, 2, 3, 1)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-6, err_msg=name)
