@@ -13,7 +13,7 @@ from .finite_differences import Differences, Floats, Move
 
 __all__ = ["coarse_to_fine"]
 
-_PATTERNS = 8  # sign patterns a square is moved along
+_FEWEST = 4  # sign patterns that a square is moved along
 _SMALLEST = 2  # side of the smallest square, in pixels
 _SPLIT_AT_ONCE = 16
 
@@ -38,8 +38,9 @@ def coarse_to_fine(
     """Return the mean sensitivity ``[H, W, T]`` of pixels in squares of different sizes.
 
     A square P's sensitivity is the mean of ``|f(x + h s) - f(x - h s)| / (2 h sqrt(|P|))`` over
-    random signs ``s``: moved alike, slopes of different signs would cancel. Half of the budget
-    goes to equal squares; with the other half those with the largest sums are split in four.
+    random signs ``s``: moved alike, slopes of different signs would cancel. First come equal
+    squares, the smallest of which the budget allows 4 signs or more; with what it leaves, those
+    with the largest sums are split in four.
 
     Parameters
     ----------
@@ -49,28 +50,34 @@ def coarse_to_fine(
         Forward passes.
     """
     height, width, _ = elements.shape
-    cost = _PATTERNS * differences.cost
     side = _SMALLEST
-    while -(-height // side) * -(-width // side) * cost > budget / 2 and side < max(height, width):
+    while (n_squares := -(-height // side) * -(-width // side)) > 1:
+        if n_squares * _FEWEST * differences.cost <= budget:
+            break
         side *= 2
     found: dict[_Square, Floats] = {}
     queue: list[tuple[float, _Square]] = []
 
-    def evaluate(squares: list[_Square]) -> None:
-        moves = _moves(differences, elements, squares, random)
-        slopes = differences.slopes(moves, len(squares) * _PATTERNS)
-        means = np.abs(slopes).reshape(len(squares), _PATTERNS, -1).mean(axis=1)
+    def evaluate(squares: list[_Square], n_signs: int) -> int:
+        """Move the squares along so many random signs; return the forward passes spent."""
+        n_moves = len(squares) * n_signs
+        slopes = differences.slopes(
+            _moves(differences, elements, squares, n_signs, random), n_moves
+        )
+        means = np.abs(slopes).reshape(len(squares), n_signs, -1).mean(axis=1)
         for square, mean in zip(squares, means, strict=True):
             n_elements = elements[square.window].size
             found[square] = mean / n_elements**0.5
             if square.side > _SMALLEST:
                 heapq.heappush(queue, (-float(found[square].sum()) * n_elements, square))
+        return n_moves * differences.cost
 
-    squares = _squares(0, 0, height, width, side)
-    evaluate(squares)
-    budget -= len(squares) * cost
-    while queue and budget >= 4 * cost:
-        n_split = min(_SPLIT_AT_ONCE, budget // (4 * cost), len(queue))
+    n_signs = max(budget // (n_squares * differences.cost), 1)
+    budget -= evaluate(_squares(0, 0, height, width, side), n_signs)
+    n_signs = max(n_signs // 4, _FEWEST)
+    cost = 4 * n_signs * differences.cost
+    while queue and budget >= cost:
+        n_split = min(_SPLIT_AT_ONCE, budget // cost, len(queue))
         split = [heapq.heappop(queue)[1] for _ in range(n_split)]
         parts = [
             part
@@ -83,10 +90,9 @@ def coarse_to_fine(
                 one.side // 2,
             )
         ]
-        evaluate(parts)
+        budget -= evaluate(parts, n_signs)
         for one in split:
             del found[one]
-        budget -= len(parts) * cost
     result = np.empty((height, width, next(iter(found.values())).size))
     for square, value in found.items():
         result[square.window] = value
@@ -105,10 +111,11 @@ def _moves(
     differences: Differences,
     elements: npt.NDArray[np.intp],
     squares: list[_Square],
+    n_signs: int,
     random: np.random.Generator,
 ) -> Iterator[Move]:
     step = differences.steps.mean()
     for square in squares:
         moved = elements[square.window].ravel()
-        for _ in range(_PATTERNS):
+        for _ in range(n_signs):
             yield moved, step * random.choice([-1.0, 1.0], len(moved))
