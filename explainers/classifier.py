@@ -112,6 +112,11 @@ class Classifier:
         self.quantised = any(_INTEGER_OPS.search(node.op_type) for node in original.graph.node)
 
     @property
+    def channel_axis(self) -> int:
+        """The image's channel axis."""
+        return 1 if self.interface.layout == "NCHW" else 3
+
+    @property
     def fixed_batch(self) -> int | None:
         """The batch size that the file is fixed to, if it is."""
         return self.interface.shape[0]

@@ -131,7 +131,7 @@ class Explanation:
         """Return the heatmap drawn over the picture; options as for `rendering.overlay`."""
         from .rendering import overlay  # Matplotlib is slow to import
 
-        return overlay(self.picture, self.heatmap, **options)
+        return overlay(self.picture, self.heatmap, **{"segments": self.segments, **options})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays, as JSON values."""

@@ -57,8 +57,9 @@ class InputRun:
         self.layer: str | None = None
         self.evaluations = 0
         self.notices: list[Notice] = []
-        self.channel_axis = 1 if classifier.interface.layout == "NCHW" else 3
-        self.low, self.high = self._bounds(prepared)
+        self.channel_axis = classifier.channel_axis
+        own: tuple[Array, Array] = (self.x.min(keepdims=True), self.x.max(keepdims=True))
+        self.low, self.high = prepared.bounds(self.channel_axis) or own
         self.quantised = classifier.quantised
         self._classifier = classifier
 
@@ -86,12 +87,3 @@ class InputRun:
         if reduction == "l2":
             return np.asarray(np.sqrt(np.square(attribution).sum(axis=axis)), np.float32)
         return np.asarray(np.abs(attribution).max(axis=axis), np.float32)
-
-    def _bounds(self, prepared: PreparedInput) -> tuple[Array, Array]:
-        known = prepared.known
-        if known is None or known.channels != self.x.shape[self.channel_axis]:
-            return self.x.min(keepdims=True), self.x.max(keepdims=True)
-        shape = [1, 1, 1, 1]
-        shape[self.channel_axis] = -1
-        low, high = known.bounds()
-        return low.reshape(shape), high.reshape(shape)

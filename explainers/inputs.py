@@ -46,6 +46,18 @@ class PreparedInput:
     preprocessing: Preprocessing | None
     known: Preprocessing | None
 
+    def bounds(self, channel_axis: int) -> tuple[Array, Array] | None:
+        """Return each channel's smallest and largest value, broadcastable to ``x``, if known.
+
+        They are what the preprocessing makes of 0 and 255.
+        """
+        if self.known is None or self.known.channels != self.x.shape[channel_axis]:
+            return None
+        shape = [1, 1, 1, 1]
+        shape[channel_axis] = -1
+        low, high = self.known.bounds()
+        return low.reshape(shape), high.reshape(shape)
+
     @property
     def from_tensor(self) -> bool:
         """Whether the caller gave the model's own input."""

@@ -239,6 +239,9 @@ class Model:
         control: Control,
         clock: Clock,
     ) -> list[Explanation]:
+        bounds = prepared.bounds(self._classifier.channel_axis)
+        if options.get("input_domain") == "auto":
+            options = dict(options, input_domain="real" if bounds is None else "box")
         layer, batch_size, evaluations = None, 1, 1
         notices: list[Notice] = []
         score_kind: ScoreKind = options.get("score", "logit")
@@ -253,7 +256,9 @@ class Model:
         with clock.stage("run"):
             if method.in_graph:
                 batch_size = self._white_box.batch_size
-                results = self._white_box.explain(method, options, prepared.x, targets, control)
+                results = self._white_box.explain(
+                    method, options, prepared.x, targets, control, bounds
+                )
                 evaluations += len(targets)
             else:
                 run = self._run(method, options, prepared, targets, control)

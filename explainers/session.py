@@ -144,8 +144,9 @@ class Session:
         *,
         batch_size: int,
         fixed: bool = False,
+        shared: Mapping[str, Array] | None = None,
     ) -> list[Array]:
-        """As `run`, at most ``batch_size`` rows of every feed at a time.
+        """As `run`, at most ``batch_size`` rows of every feed at a time; ``shared`` ones whole.
 
         With ``fixed``, exactly so many: the last ones are repeated to fill up and dropped again.
         """
@@ -156,7 +157,8 @@ class Session:
             kept = len(rows)
             if fixed and kept < batch_size:
                 rows = np.pad(rows, (0, batch_size - kept), mode="edge")
-            part = self.run({name: feed[rows] for name, feed in feeds.items()}, outputs, control)
+            taken = {name: feed[rows] for name, feed in feeds.items()}
+            part = self.run(taken | dict(shared or {}), outputs, control)
             parts.append([array[:kept] for array in part])
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 

@@ -46,6 +46,7 @@ class _Rewritten:
     target: str
     maps: dict[str, str]
     layer: str | None
+    bounds: list[str]
     notices: list[Notice]
 
 
@@ -134,9 +135,14 @@ class WhiteBox:
         x: Array,
         targets: Sequence[int],
         control: Control,
+        bounds: tuple[Array, Array] | None = None,
     ) -> list[Result]:
-        """Explain one input ``[1, ...]`` for every target, in order."""
-        maps = self.maps(method, options, np.repeat(x, len(targets), axis=0), targets, control)
+        """Explain one input ``[1, ...]`` for every target, in order.
+
+        ``bounds`` are the smallest and largest value of each channel, for methods that need them.
+        """
+        repeated = np.repeat(x, len(targets), axis=0)
+        maps = self.maps(method, options, repeated, targets, control, bounds)
         return [
             _result({name: array[row] for name, array in maps.items()})
             for row in range(len(targets))
@@ -149,11 +155,20 @@ class WhiteBox:
         x: Array,
         targets: Sequence[int],
         control: Control,
+        bounds: tuple[Array, Array] | None = None,
     ) -> dict[str, Array]:
         """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps."""
         rewritten = self._get(method, options)
+        if rewritten.bounds and bounds is None:
+            raise FailedPrecondition(
+                "BOUNDS_UNKNOWN",
+                f"{method.name} with these options needs the bounds of the image's values: give "
+                "the preprocessing, or choose another composite or input_domain",
+            )
         feeds = {rewritten.image: x, rewritten.target: np.asarray(targets, np.int64)}
-        arrays = self.run_rows(rewritten.session, feeds, list(rewritten.maps.values()), control)
+        shared = dict(zip(rewritten.bounds, bounds or (), strict=True)) if rewritten.bounds else {}
+        names = list(rewritten.maps.values())
+        arrays = self.run_rows(rewritten.session, feeds, names, control, shared=shared)
         return dict(zip(rewritten.maps, arrays, strict=True))
 
     def run_rows(
@@ -163,6 +178,7 @@ class WhiteBox:
         outputs: Sequence[str],
         control: Control,
         batch_size: int | None = None,
+        shared: Mapping[str, Array] | None = None,
     ) -> list[Array]:
         """Run a session of this model on any number of rows."""
         return session.run_rows(
@@ -171,6 +187,7 @@ class WhiteBox:
             control,
             batch_size=self._fixed_batch or batch_size or _ROWS,
             fixed=self._fixed_batch is not None,
+            shared=shared,
         )
 
     @functools.cached_property
@@ -212,6 +229,7 @@ class WhiteBox:
             target=note["target"],
             maps=note["added"],
             layer=note["layer"],
+            bounds=note["bounds"],
             notices=[Notice(*notice) for notice in note["warnings"]],
         )
 

@@ -48,6 +48,12 @@ class Builder:
             self._constants[key] = self._op.initializer(ir.tensor(array, name=name), name)
         return self._constants[key]
 
+    def scalar(self, number: float, like: ir.Value) -> ir.Value:
+        """Return a number in the type of ``like``."""
+        if like.dtype is None:
+            return self.CastLike(self.constant(np.array(number, np.float32)), like)
+        return self.constant(np.array(number, like.dtype.numpy()))
+
     def shape(self, value: ir.Value) -> ir.Value | list[int]:
         """Return the shape of ``value``: a list where it is static, else the output of Shape."""
         sizes = dims(value)

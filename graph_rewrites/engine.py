@@ -80,6 +80,15 @@ class RuleTable:
                 raise ValueError(f"{self.name}: {op_type} is registered")
             self._constant.add(op_type)
 
+    def adopt(self, other: RuleTable, *op_types: str) -> None:
+        """Take another table's rules for these operators."""
+        for op_type in op_types:
+            self._rules[op_type] = list(other._rules[op_type])
+
+    def adopt_constants(self, other: RuleTable) -> None:
+        """Take over what another table declares non-differentiable."""
+        self._constant |= other._constant
+
     def find(self, node: ir.Node, opset: int) -> Found | None:
         """Return the node's rule, ``None`` where there is none."""
         for since, found in self._rules.get(node.op_type, ()):
@@ -204,7 +213,7 @@ def _total(op: Builder, contributions: Sequence[ir.Value]) -> ir.Value | None:
 
 
 def _zeros(op: Builder, value: ir.Value) -> ir.Value:
-    return op.Expand(op.CastLike(0.0, value), op.Shape(value))
+    return op.Expand(op.scalar(0.0, value), op.Shape(value))
 
 
 def _without_trailing_none(upstream: list[ir.Value | None]) -> list[ir.Value | None]:

@@ -13,6 +13,10 @@ from .method import Help, Range
 __all__ = [
     "Baseline",
     "BatchSize",
+    "CompositeName",
+    "Epsilon",
+    "Gamma",
+    "InputDomain",
     "Budget",
     "Difference",
     "FeatureSelection",
@@ -35,6 +39,7 @@ __all__ = [
     "Seed",
     "Segmenter",
     "SmoothGradVariant",
+    "Start",
     "Step",
     "Stride",
     "Tolerance",
@@ -141,4 +146,32 @@ Budget = Annotated[
     int | None,
     Range(32, 1_000_000_000),
     Help("forward passes to spend, on coarse squares first; unset: as many as exactness needs"),
+]
+CompositeName = Annotated[
+    Literal[
+        "epsilon",
+        "epsilon_plus",
+        "epsilon_plus_flat",
+        "epsilon_alpha2_beta1",
+        "epsilon_alpha2_beta1_flat",
+        "epsilon_gamma_box",
+        "alpha1_beta0",
+        "alpha2_beta1",
+        "gamma",
+        "flat_epsilon",
+    ],
+    Help("which rule holds at which layer"),
+]
+Start = Annotated[
+    Literal["score", "positive_score", "one"],
+    Help("what is distributed: the score, its positive part, or 1"),
+]
+Epsilon = Annotated[float, Range(1e-12, 1e6), Help("stabiliser of the rule epsilon")]
+Gamma = Annotated[float, Range(0, 1e6), Help("how much more the rule gamma weighs its side")]
+InputDomain = Annotated[
+    Literal["auto", "real", "box", "positive"],
+    Help(
+        "what the image's values are: any number, between the preprocessing's bounds, not "
+        "negative; auto: box where bounds are known, else real"
+    ),
 ]

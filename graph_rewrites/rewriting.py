@@ -65,6 +65,7 @@ class Rewriting:
         self.op = Builder(graph)
         self.layer: str | None = None
         self.notices: list[tuple[str, str]] = []
+        self.bound_inputs: tuple[ir.Value, ir.Value] | None = None
         self._target_kind = target_kind
         self.target = self._target(target_kind)
         self.weights = self._weights(target_kind)
@@ -99,6 +100,24 @@ class Rewriting:
             raise InvalidArgument(
                 "CONTRAST_UNSUPPORTED", message, violations=[Violation("target_kind", message)]
             )
+
+    def bounds(self) -> tuple[ir.Value, ir.Value]:
+        """Return new inputs ``low`` and ``high``, one number for each channel of the image."""
+        if self.bound_inputs is None:
+            channels = dims(self.anatomy.image)[self.anatomy.channel_axis]
+            sizes: list[int | None] = [1, 1, 1, 1]
+            sizes[self.anatomy.channel_axis] = channels
+            low, high = (
+                ir.Value(
+                    name=_free_name(self.graph, name),
+                    shape=ir.Shape(sizes),
+                    type=ir.TensorType(ir.DataType.FLOAT),
+                )
+                for name in ("low", "high")
+            )
+            self.graph.inputs.extend([low, high])
+            self.bound_inputs = (low, high)
+        return self.bound_inputs
 
     def features(self, layer: str | None) -> Features:
         """Return the feature map called ``layer``, or the one found in the graph."""
@@ -240,6 +259,7 @@ def rewrite_canonical(
             "image": rewriting.anatomy.image.name,
             "score_output": rewriting.anatomy.output.name,
             "target": rewriting.target.name,
+            "bounds": [value.name for value in rewriting.bound_inputs or ()],
             "warnings": rewriting.notices,
             "added": added,
             **own_interface,

@@ -307,6 +307,122 @@ DIFFERENCE_FORWARD: Difference.ValueType  # 2
 """From a step ahead."""
 Global___Difference: _TypeAlias = Difference  # noqa: Y015
 
+class _Composite:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompositeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Composite.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPOSITE_UNSPECIFIED: _Composite.ValueType  # 0
+    """The default of the option."""
+    COMPOSITE_EPSILON: _Composite.ValueType  # 1
+    """epsilon everywhere."""
+    COMPOSITE_EPSILON_PLUS: _Composite.ValueType  # 2
+    """zplus at convolutions, epsilon at dense layers."""
+    COMPOSITE_EPSILON_PLUS_FLAT: _Composite.ValueType  # 3
+    """The same with flat at the first layer."""
+    COMPOSITE_EPSILON_ALPHA2_BETA1: _Composite.ValueType  # 4
+    """alpha2_beta1 at convolutions, epsilon at dense layers."""
+    COMPOSITE_EPSILON_ALPHA2_BETA1_FLAT: _Composite.ValueType  # 5
+    """The same with flat at the first layer."""
+    COMPOSITE_EPSILON_GAMMA_BOX: _Composite.ValueType  # 6
+    """gamma at convolutions, epsilon at dense layers, zbox at the first layer."""
+    COMPOSITE_ALPHA1_BETA0: _Composite.ValueType  # 7
+    """zplus everywhere."""
+    COMPOSITE_ALPHA2_BETA1: _Composite.ValueType  # 8
+    """alpha2_beta1 everywhere."""
+    COMPOSITE_GAMMA: _Composite.ValueType  # 9
+    """gamma everywhere."""
+    COMPOSITE_FLAT_EPSILON: _Composite.ValueType  # 10
+    """epsilon with flat at the first layer."""
+
+class Composite(_Composite, metaclass=_CompositeEnumTypeWrapper):
+    """Which relevance rule holds at which layer."""
+
+COMPOSITE_UNSPECIFIED: Composite.ValueType  # 0
+"""The default of the option."""
+COMPOSITE_EPSILON: Composite.ValueType  # 1
+"""epsilon everywhere."""
+COMPOSITE_EPSILON_PLUS: Composite.ValueType  # 2
+"""zplus at convolutions, epsilon at dense layers."""
+COMPOSITE_EPSILON_PLUS_FLAT: Composite.ValueType  # 3
+"""The same with flat at the first layer."""
+COMPOSITE_EPSILON_ALPHA2_BETA1: Composite.ValueType  # 4
+"""alpha2_beta1 at convolutions, epsilon at dense layers."""
+COMPOSITE_EPSILON_ALPHA2_BETA1_FLAT: Composite.ValueType  # 5
+"""The same with flat at the first layer."""
+COMPOSITE_EPSILON_GAMMA_BOX: Composite.ValueType  # 6
+"""gamma at convolutions, epsilon at dense layers, zbox at the first layer."""
+COMPOSITE_ALPHA1_BETA0: Composite.ValueType  # 7
+"""zplus everywhere."""
+COMPOSITE_ALPHA2_BETA1: Composite.ValueType  # 8
+"""alpha2_beta1 everywhere."""
+COMPOSITE_GAMMA: Composite.ValueType  # 9
+"""gamma everywhere."""
+COMPOSITE_FLAT_EPSILON: Composite.ValueType  # 10
+"""epsilon with flat at the first layer."""
+Global___Composite: _TypeAlias = Composite  # noqa: Y015
+
+class _Start:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Start.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    START_UNSPECIFIED: _Start.ValueType  # 0
+    """The default of the option."""
+    START_SCORE: _Start.ValueType  # 1
+    """The score."""
+    START_POSITIVE_SCORE: _Start.ValueType  # 2
+    """Its positive part."""
+    START_ONE: _Start.ValueType  # 3
+    """1."""
+
+class Start(_Start, metaclass=_StartEnumTypeWrapper):
+    """What relevance propagation distributes."""
+
+START_UNSPECIFIED: Start.ValueType  # 0
+"""The default of the option."""
+START_SCORE: Start.ValueType  # 1
+"""The score."""
+START_POSITIVE_SCORE: Start.ValueType  # 2
+"""Its positive part."""
+START_ONE: Start.ValueType  # 3
+"""1."""
+Global___Start: _TypeAlias = Start  # noqa: Y015
+
+class _InputDomain:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InputDomainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InputDomain.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INPUT_DOMAIN_UNSPECIFIED: _InputDomain.ValueType  # 0
+    """The default of the option."""
+    INPUT_DOMAIN_AUTO: _InputDomain.ValueType  # 1
+    """box where the preprocessing gives bounds, else real."""
+    INPUT_DOMAIN_REAL: _InputDomain.ValueType  # 2
+    """Any number."""
+    INPUT_DOMAIN_BOX: _InputDomain.ValueType  # 3
+    """Between the preprocessing's bounds."""
+    INPUT_DOMAIN_POSITIVE: _InputDomain.ValueType  # 4
+    """Not negative."""
+
+class InputDomain(_InputDomain, metaclass=_InputDomainEnumTypeWrapper):
+    """What an image's values are."""
+
+INPUT_DOMAIN_UNSPECIFIED: InputDomain.ValueType  # 0
+"""The default of the option."""
+INPUT_DOMAIN_AUTO: InputDomain.ValueType  # 1
+"""box where the preprocessing gives bounds, else real."""
+INPUT_DOMAIN_REAL: InputDomain.ValueType  # 2
+"""Any number."""
+INPUT_DOMAIN_BOX: InputDomain.ValueType  # 3
+"""Between the preprocessing's bounds."""
+INPUT_DOMAIN_POSITIVE: InputDomain.ValueType  # 4
+"""Not negative."""
+Global___InputDomain: _TypeAlias = InputDomain  # noqa: Y015
+
 @_typing.final
 class MethodSpec(_message.Message):
     """A method and its options: the field that is set, even to an empty message, is the method."""
@@ -337,6 +453,8 @@ class MethodSpec(_message.Message):
     SCORE_CAM_FIELD_NUMBER: _builtins.int
     ABLATION_CAM_FIELD_NUMBER: _builtins.int
     RECIPRO_CAM_FIELD_NUMBER: _builtins.int
+    LRP_FIELD_NUMBER: _builtins.int
+    DEEP_TAYLOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lime(self) -> Global___LimeOptions:
         """Local surrogate on superpixels: Ribeiro et al. 2016."""
@@ -433,6 +551,14 @@ class MethodSpec(_message.Message):
     def recipro_cam(self) -> Global___ReciproCamOptions:
         """Score of the features seen through a small window: Byun and Lee 2022."""
 
+    @_builtins.property
+    def lrp(self) -> Global___LrpOptions:
+        """Layer-wise relevance propagation: Bach et al. 2015."""
+
+    @_builtins.property
+    def deep_taylor(self) -> Global___DeepTaylorOptions:
+        """Deep Taylor decomposition: Montavon et al. 2017."""
+
     def __init__(
         self,
         *,
@@ -460,12 +586,14 @@ class MethodSpec(_message.Message):
         score_cam: Global___ScoreCamOptions | None = ...,
         ablation_cam: Global___AblationCamOptions | None = ...,
         recipro_cam: Global___ReciproCamOptions | None = ...,
+        lrp: Global___LrpOptions | None = ...,
+        deep_taylor: Global___DeepTaylorOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -1788,3 +1916,117 @@ class ReciproCamOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___ReciproCamOptions: _TypeAlias = ReciproCamOptions  # noqa: Y015
+
+@_typing.final
+class LrpOptions(_message.Message):
+    """Options of `lrp`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPOSITE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    GAMMA_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    composite: Global___Composite.ValueType
+    """Which rule holds at which layer.
+    Default: epsilon_plus.
+    """
+    start: Global___Start.ValueType
+    """What is distributed.
+    Default: score.
+    """
+    epsilon: _builtins.float
+    """Stabiliser of the rule epsilon.
+    Default: 1e-06; range 1e-12 to 1000000.
+    """
+    gamma: _builtins.float
+    """How much more the rule gamma weighs its side.
+    Default: 0.25; range 0 to 1000000.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    def __init__(
+        self,
+        *,
+        composite: Global___Composite.ValueType | None = ...,
+        start: Global___Start.ValueType | None = ...,
+        epsilon: _builtins.float | None = ...,
+        gamma: _builtins.float | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_reduction", b"_reduction", "_start", b"_start", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_reduction", b"_reduction", "_start", b"_start", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__composite: _TypeAlias = _typing.Literal["composite"]  # noqa: Y015
+    _WhichOneofArgType__composite: _TypeAlias = _typing.Literal["_composite", b"_composite"]  # noqa: Y015
+    _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
+    _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
+    _WhichOneofReturnType__gamma: _TypeAlias = _typing.Literal["gamma"]  # noqa: Y015
+    _WhichOneofArgType__gamma: _TypeAlias = _typing.Literal["_gamma", b"_gamma"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__composite) -> _WhichOneofReturnType__composite | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gamma) -> _WhichOneofReturnType__gamma | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___LrpOptions: _TypeAlias = LrpOptions  # noqa: Y015
+
+@_typing.final
+class DeepTaylorOptions(_message.Message):
+    """Options of `deep_taylor`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_DOMAIN_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    input_domain: Global___InputDomain.ValueType
+    """What the image's values are.
+    Default: auto.
+    """
+    start: Global___Start.ValueType
+    """What is distributed.
+    Default: positive_score.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    def __init__(
+        self,
+        *,
+        input_domain: Global___InputDomain.ValueType | None = ...,
+        start: Global___Start.ValueType | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain", "_reduction", b"_reduction", "_start", b"_start", "input_domain", b"input_domain", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain", "_reduction", b"_reduction", "_start", b"_start", "input_domain", b"input_domain", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__input_domain: _TypeAlias = _typing.Literal["input_domain"]  # noqa: Y015
+    _WhichOneofArgType__input_domain: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_domain) -> _WhichOneofReturnType__input_domain | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___DeepTaylorOptions: _TypeAlias = DeepTaylorOptions  # noqa: Y015

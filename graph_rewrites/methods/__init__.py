@@ -3,6 +3,7 @@
 from . import (
     cam,
     deconvnet,
+    deep_taylor,
     grad_cam,
     grad_cam_plus_plus,
     gradient,
@@ -12,12 +13,14 @@ from . import (
     input_x_gradient,
     layer_cam,
     linear_score,
+    lrp,
     saliency,
     xgrad_cam,
 )
 
 __all__ = [
     "cam",
+    "deep_taylor",
     "deconvnet",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -28,6 +31,7 @@ __all__ = [
     "input_x_gradient",
     "layer_cam",
     "linear_score",
+    "lrp",
     "saliency",
     "xgrad_cam",
 ]

@@ -33,7 +33,7 @@ def _terms(op: Builder, features: Features, slope: ir.Value) -> ir.Value:
     total = op.ReduceSum(features.value, spatial, keepdims=1)
     cube = op.Mul(op.Mul(square, slope), total)
     alpha = op.Div(square, op.Add(op.Add(op.Mul(square, 2.0), cube), 1e-6))
-    zero = op.CastLike(0.0, slope)
+    zero = op.scalar(0.0, slope)
     alpha = op.Where(op.Equal(slope, zero), zero, alpha)
     weights = op.ReduceSum(op.Mul(alpha, op.Relu(slope)), spatial, keepdims=1)
     return op.Mul(weights, features.value)

@@ -120,7 +120,7 @@ def elu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     k = attribute(node, "gamma", 1.05070102214813232421875) if node.op_type == "Selu" else 1.0
     c = alpha if node.op_type == "Celu" else 1.0
     below = op.Div(op.Add(y, k * alpha), c)
-    return [op.Mul(dy, op.Where(op.Greater(y, 0.0), op.CastLike(k, y), below))]
+    return [op.Mul(dy, op.Where(op.Greater(y, 0.0), op.scalar(k, y), below))]
 
 
 @gradient.rule("Softplus")

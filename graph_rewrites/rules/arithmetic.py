@@ -61,7 +61,7 @@ def mean(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 @gradient.rule("Max", "Min", broadcasts=True)
 def extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dy goes to the operand that is the extremum, the first one of equals."""
-    y, zero = node.outputs[0], op.CastLike(0.0, dy)
+    y, zero = node.outputs[0], op.scalar(0.0, dy)
     contributions: Contributions = []
     open_to = dy
     for x in node.inputs:
@@ -74,7 +74,7 @@ def extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 @gradient.rule("Where", broadcasts=True)
 def where(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dy goes to the operand that was chosen."""
-    condition, zero = node.inputs[0], op.CastLike(0.0, dy)
+    condition, zero = node.inputs[0], op.scalar(0.0, dy)
     return [None, op.Where(condition, dy, zero), op.Where(condition, zero, dy)]
 
 

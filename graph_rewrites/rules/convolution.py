@@ -13,7 +13,7 @@ s - 1 zeros are put between the values of dy, and stride 1 is left.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,16 @@ import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-__all__ = ["Window", "convolution_adjoint", "repeat", "window"]
+__all__ = ["Modify", "Window", "convolution_adjoint", "repeat", "unmodified", "window"]
+
+
+Modify = Callable[[Builder, ir.Value], ir.Value]
+"""Emits an elementwise function of weights."""
+
+
+def unmodified(op: Builder, weight: ir.Value) -> ir.Value:
+    """Return the weight as it is."""
+    return weight
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,16 @@ def _same_pads(
 
 
 def convolution_adjoint(
-    op: Builder, dy: ir.Value, weight: ir.Value, group: int, win: Window, x: ir.Value, y: ir.Value
+    op: Builder,
+    dy: ir.Value,
+    weight: ir.Value,
+    group: int,
+    win: Window,
+    x: ir.Value,
+    y: ir.Value,
+    modify: Modify = unmodified,
 ) -> ir.Value:
-    """Return the adjoint of ``Conv(x, weight)`` applied to ``dy``.
+    """Return the adjoint of ``Conv(x, modify(weight))`` applied to ``dy``.
 
     Parameters
     ----------
@@ -84,6 +100,8 @@ def convolution_adjoint(
         The convolution's groups and window.
     x, y
         The convolution's input and output: their shapes say where to cut.
+    modify
+        What is done to every weight, elementwise.
 
     Returns
     -------
@@ -92,11 +110,11 @@ def convolution_adjoint(
     """
     strided = any(stride > 1 for stride in win.strides)
     if strided and group == 1:
-        return _transposed(op, dy, weight, win, x, y)
+        return _transposed(op, dy, modify(op, weight), win, x, y)
     if strided:
         dy = _with_zeros(op, dy, win.strides)
     flipped = op.constant(_flipped(np.asarray(constant_array(weight)), group))
-    return _correlated(op, dy, flipped, group, win, x, y)
+    return _correlated(op, dy, modify(op, flipped), group, win, x, y)
 
 
 def _with_zeros(op: Builder, value: ir.Value, strides: Sequence[int]) -> ir.Value:

@@ -143,7 +143,7 @@ def _scatter(op: Builder, dy: ir.Value, indices: ir.Value, axis: int, x: ir.Valu
     perm = [axis, *(other for other in range(n) if other != axis)]
     first = op.Transpose(dy, perm=perm) if axis else dy
     length = op.Shape(x, start=axis, end=axis + 1)
-    zeros = op.Expand(op.CastLike(0.0, dy), op.Concat(length, op.Shape(first, start=1), axis=0))
+    zeros = op.Expand(op.scalar(0.0, dy), op.Concat(length, op.Shape(first, start=1), axis=0))
     added = op.ScatterND(zeros, op.Unsqueeze(indices, [1]), first, reduction="add")
     back = [perm.index(position) for position in range(n)]
     return op.Transpose(added, perm=back) if axis else added

@@ -11,7 +11,7 @@ from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError,
 from .convolution import convolution_adjoint, window
 from .tables import gradient
 
-__all__: list[str] = []
+__all__ = ["transposed_pads"]
 
 
 @gradient.rule("Conv")
@@ -35,14 +35,14 @@ def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     array = constant_array(weight)
     if array is None:
         raise UnsupportedNodeError("its weights are computed from the input")
-    pads = _transposed_pads(node, array.shape[2:])
+    pads = transposed_pads(node, array.shape[2:])
     names = ("dilations", "group", "strides")
     attributes = {name: attribute(node, name) for name in names if name in node.attributes}
     dx = op.Conv(dy, weight, pads=pads, **attributes)
     return [dx, *[None] * (len(node.inputs) - 1)]
 
 
-def _transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
+def transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
     """Return what ConvTranspose cuts off its output: begins, then ends."""
     n = len(kernel)
     auto_pad, asked = attribute(node, "auto_pad", "NOTSET"), attribute(node, "output_shape")

@@ -24,7 +24,7 @@ def max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     _, winners = op.several("MaxPool", 2, x, **attributes)
     overlap = not _is_apart(node)
     routed = op.ScatterElements(
-        op.Expand(op.CastLike(0.0, dy), op.Reshape(op.Size(x), [1])),
+        op.Expand(op.scalar(0.0, dy), op.Reshape(op.Size(x), [1])),
         op.Reshape(winners, [-1]),
         op.Reshape(dy, [-1]),
         axis=0,
@@ -85,7 +85,7 @@ def _counts_at_run_time(op: Builder, win: Window, x: ir.Value) -> ir.Value:
     """Return the same where pads do not count: the sum over each window of an image of ones."""
     shape = op.Concat([1, 1], op.Shape(x, start=2), axis=0)
     mean = op.AveragePool(
-        op.Expand(op.CastLike(1.0, x), shape),
+        op.Expand(op.scalar(1.0, x), shape),
         kernel_shape=win.kernel,
         strides=win.strides,
         dilations=win.dilations,

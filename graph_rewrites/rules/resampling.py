@@ -62,7 +62,7 @@ def _identity(op: Builder, x: ir.Value, axis: int) -> ir.Value:
     if size is not None and x.dtype is not None:
         return op.constant(np.eye(size, dtype=x.dtype.numpy())[None, None])
     length = op.Shape(x, start=axis, end=axis + 1)
-    eye = op.EyeLike(op.Expand(op.CastLike(0.0, x), op.Concat(length, length, axis=0)))
+    eye = op.EyeLike(op.Expand(op.scalar(0.0, x), op.Concat(length, length, axis=0)))
     return op.Unsqueeze(eye, [0, 1])
 
 

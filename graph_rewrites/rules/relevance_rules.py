@@ -1,0 +1,173 @@
+"""Relevance rules of linear layers, as data: which copies of a layer share what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder, constant_array
+from onnxplain.graph_rewrites.engine import UnsupportedNodeError
+
+from .bounds import Bounds
+from .convolution import Modify, unmodified
+
+__all__ = [
+    "LinearRule",
+    "Part",
+    "alpha_beta",
+    "epsilon",
+    "flat",
+    "gamma",
+    "stabilised",
+    "w_square",
+    "zbox",
+    "zplus",
+]
+
+STABILISER = 1e-6
+
+_THROUGH = ("Expand", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "ThresholdedRelu")
+
+Input = Callable[[Builder, ir.Value, "Bounds | None"], "ir.Value | None"]
+
+
+def _same(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
+    return x
+
+
+def _positive_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
+    return x if _is_not_negative(x) else op.Relu(x)
+
+
+def _negative_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value | None:
+    """Return ``min(x, 0)``; nothing where that is nothing."""
+    return None if _is_not_negative(x) else op.Neg(op.Relu(op.Neg(x)))
+
+
+def _ones(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
+    return op.Expand(op.scalar(1.0, x), op.Shape(x))
+
+
+def _bound(index: int) -> Input:
+    def bound(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
+        if bounds is None:
+            raise UnsupportedNodeError("zbox needs the bounds of the image")
+        return bounds[index]
+
+    return bound
+
+
+def _plus(op: Builder, w: ir.Value) -> ir.Value:
+    return op.Relu(w)
+
+
+def _minus(op: Builder, w: ir.Value) -> ir.Value:
+    return op.Neg(op.Relu(op.Neg(w)))
+
+
+def _negated(modify: Modify) -> Modify:
+    return lambda op, w: op.Neg(modify(op, w))
+
+
+def _more(share: float, part: Modify) -> Modify:
+    return lambda op, w: op.Add(w, op.Mul(part(op, w), share))
+
+
+def _squared(op: Builder, w: ir.Value) -> ir.Value:
+    return op.Mul(w, w)
+
+
+def _all_ones(op: Builder, w: ir.Value) -> ir.Value:
+    return op.Expand(op.scalar(1.0, w), op.Shape(w))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Copies of a layer that share one denominator; ``factor`` scales what they pass on.
+
+    With ``where`` 1 or -1, only outputs of the layer of that sign take part.
+    """
+
+    copies: Sequence[tuple[Input, Modify]]
+    bias: Modify | None
+    factor: float = 1.0
+    where: int = 0
+
+
+@dataclass(frozen=True)
+class LinearRule:
+    """A rule for linear layers: its parts, and what stabilises their denominators."""
+
+    parts: Sequence[Part]
+    stabiliser: float = STABILISER
+    is_bounded: bool = False
+
+
+def epsilon(stabiliser: float) -> LinearRule:
+    """LRP-epsilon: x, W, b."""
+    return LinearRule([Part([(_same, unmodified)], unmodified)], stabiliser)
+
+
+_POSITIVE = ((_positive_part, _plus), (_negative_part, _minus))
+_NEGATIVE = ((_positive_part, _minus), (_negative_part, _plus))
+
+
+def zplus() -> LinearRule:
+    """Z+: what is positive of every product."""
+    return LinearRule([Part(_POSITIVE, _plus)])
+
+
+def alpha_beta(alpha: float, beta: float) -> LinearRule:
+    """Alpha times the positive share minus beta times the negative one."""
+    return LinearRule([Part(_POSITIVE, _plus, alpha), Part(_NEGATIVE, _minus, -beta)])
+
+
+def gamma(share: float) -> LinearRule:
+    """LRP-gamma in its signed form: the side of the output's sign weighs more by ``share``."""
+    up, down = _more(share, _plus), _more(share, _minus)
+    return LinearRule(
+        [
+            Part([(_positive_part, up), (_negative_part, down)], up, where=1),
+            Part([(_positive_part, down), (_negative_part, up)], down, where=-1),
+        ]
+    )
+
+
+def w_square() -> LinearRule:
+    """Squares of the weights, whatever x is."""
+    return LinearRule([Part([(_ones, _squared)], _squared)])
+
+
+def flat() -> LinearRule:
+    """Equal shares."""
+    return LinearRule([Part([(_ones, _all_ones)], None)])
+
+
+def zbox() -> LinearRule:
+    """Z^B for inputs between bounds: x W - low W+ - high W-."""
+    copies = [
+        (_same, unmodified), (_bound(0), _negated(_plus)), (_bound(1), _negated(_minus)),
+    ]  # fmt: skip
+    return LinearRule([Part(copies, None)], is_bounded=True)
+
+
+def stabilised(op: Builder, z: ir.Value, stabiliser: float = STABILISER) -> ir.Value:
+    """Return ``z + epsilon sign(z)``, sign(0) = 1."""
+    step = op.scalar(stabiliser, z)
+    return op.Add(z, op.Where(op.Less(z, 0.0), op.Neg(step), step))
+
+
+def _is_not_negative(value: ir.Value) -> bool:
+    """Return whether the value cannot be below 0, as far as the node that makes it tells."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == "Clip":
+        low = constant_array(node.inputs[1] if len(node.inputs) > 1 else None)
+        return low is not None and bool((low >= 0).all())
+    if node.op_type in ("AveragePool", "Concat", "GlobalAveragePool", "MaxPool", *_THROUGH):
+        sources = node.inputs if node.op_type == "Concat" else node.inputs[:1]
+        return all(source is not None and _is_not_negative(source) for source in sources)
+    return node.op_type in _NOT_NEGATIVE
