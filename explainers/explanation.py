@@ -20,7 +20,9 @@ from .run import Result
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Explanation", "Notice", "Provenance", "emptiness", "finite", "versions"]
+__all__ = ["Explanation", "Notice", "Provenance", "caveats", "finite", "versions"]
+
+_LARGE_RESIDUAL = 0.1
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -160,15 +162,29 @@ def finite(heatmap: FloatMap, method: str) -> FloatMap:
     return heatmap
 
 
-def emptiness(result: Result, options: Mapping[str, Any]) -> list[Notice]:
-    """Say why a map is zero everywhere, if it is."""
+def caveats(result: Result, options: Mapping[str, Any]) -> list[Notice]:
+    """Say why a map is zero everywhere, or how far it is from the sum that it claims."""
     if np.any(result.heatmap):
-        return []
+        return _incomplete(result)
     if options.get("relu"):
         message = "no pixel speaks for this class; relu=false shows what speaks against it"
         return [Notice("NO_POSITIVE_EVIDENCE", message)]
     message = "the map is zero everywhere: nothing in the image changes this score"
     return [Notice("NO_EVIDENCE", message)]
+
+
+def _incomplete(result: Result) -> list[Notice]:
+    if result.residual is None or result.attribution is None:
+        return []
+    found = float(result.attribution.sum(dtype=np.float64))
+    claimed = found - result.residual
+    if abs(result.residual) <= _LARGE_RESIDUAL * abs(claimed):
+        return []
+    message = (
+        f"the map sums to {found:.3g} where the method distributes {claimed:.3g}; biases, "
+        "stabilisers or too few steps took the rest: read it as proportions"
+    )
+    return [Notice("LARGE_RESIDUAL", message)]
 
 
 def versions() -> dict[str, str]:

@@ -17,10 +17,10 @@ from onnxplain.graph_rewrites import (
 )
 
 from .black_box import PictureRun
-from .classifier import Classifier, ScoreKind, TensorInfo
+from .classifier import Classifier, ScoreKind
 from .clock import Clock
 from .control import Control
-from .explanation import Explanation, Notice, Provenance, emptiness, finite
+from .explanation import Explanation, Notice, Provenance, caveats, finite
 from .graph_run import GraphRun
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
@@ -57,6 +57,8 @@ class Model:
         The classes' names, if known.
     preprocessing
         What turns an image into its input, if known; without it only ``tensor=`` works.
+    inputs, outputs
+        The tensors the file takes and gives.
     exporter
         What wrote the file, such as ``pytorch 2.9``; empty when it does not say.
     opset
@@ -85,6 +87,7 @@ class Model:
         if known is None and preprocessing is not None:
             known = preprocessing.labels
         self.labels = None if known is None else read_labels(known, self.n_classes)
+        self.inputs, self.outputs = self._classifier.inputs, self._classifier.outputs
         self.exporter = f"{original.producer_name} {original.producer_version}".strip()
         self.opset = max((o.version for o in original.opset_import if o.domain == ""), default=0)
 
@@ -92,16 +95,6 @@ class Model:
     def n_classes(self) -> int:
         """Number of classes."""
         return self._classifier.interface.n_classes
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs of the file."""
-        return self._classifier.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs of the file."""
-        return self._classifier.outputs
 
     @property
     def feature_layer(self) -> str | None:
@@ -297,7 +290,7 @@ class Model:
                 measures=result.measures,
                 prediction=prediction,
                 picture=prepared.picture,
-                warnings=(*notices, *emptiness(result, options)),
+                warnings=(*notices, *caveats(result, options)),
                 provenance=provenance,
             )
             for index, result in zip(targets, results, strict=True)

@@ -241,6 +241,17 @@ def test_the_bounds_come_from_the_preprocessing_or_are_asked_for(composite):
     assert refused.value.reason == "BOUNDS_UNKNOWN"
 
 
+def test_what_biases_took_is_told():
+    model = tiny_cnn(size=12)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(".bias"):
+            tensor.CopyFrom(from_array(to_array(tensor) + np.float32(2), tensor.name))
+    options = {"tensor": PICTURES[0], "method": "lrp", "composite": "alpha1_beta0"}
+    codes = [notice.code for notice in load(model).explain(**options).warnings]
+    assert codes == ["LARGE_RESIDUAL"]
+    assert load(without_biases(tiny_cnn(size=12))).explain(**options).warnings == ()
+
+
 @pytest.mark.parametrize(("known", "domain"), [(PREPROCESSING, "box"), (None, "real")])
 def test_deep_taylor_takes_the_domain_that_is_known(known, domain):
     found = load(tiny_cnn(), preprocessing=known).explain(
