@@ -57,7 +57,9 @@ def propagate(
             term = layer.forward(value, modify, part.bias if index == 0 else None)
             z = term if z is None else op.Add(z, term)
         assert z is not None
-        quotient = op.Div(relevance, stabilised(op, z, rule.stabiliser))
+        quotient = op.Div(
+            relevance, stabilised(op, z, rule.stabiliser, is_positive=part.is_positive)
+        )
         if part.where:
             side = op.Greater(op.Mul(layer.y, float(part.where)), 0.0)
             quotient = op.Mul(quotient, op.CastLike(side, quotient))

@@ -87,13 +87,15 @@ def _all_ones(op: Builder, w: ir.Value) -> ir.Value:
 class Part:
     """Copies of a layer that share one denominator; ``factor`` scales what they pass on.
 
-    With ``where`` 1 or -1, only outputs of the layer of that sign take part.
+    With ``where`` 1 or -1, only outputs of the layer of that sign take part. A part that
+    ``is_positive`` has no denominator below 0.
     """
 
     copies: Sequence[tuple[Input, Modify]]
     bias: Modify | None
     factor: float = 1.0
     where: int = 0
+    is_positive: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,14 @@ _NEGATIVE = ((_positive_part, _minus), (_negative_part, _plus))
 
 def zplus() -> LinearRule:
     """Z+: what is positive of every product."""
-    return LinearRule([Part(_POSITIVE, _plus)])
+    return LinearRule([Part(_POSITIVE, _plus, is_positive=True)])
 
 
 def alpha_beta(alpha: float, beta: float) -> LinearRule:
     """Alpha times the positive share minus beta times the negative one."""
-    return LinearRule([Part(_POSITIVE, _plus, alpha), Part(_NEGATIVE, _minus, -beta)])
+    return LinearRule(
+        [Part(_POSITIVE, _plus, alpha, is_positive=True), Part(_NEGATIVE, _minus, -beta)]
+    )
 
 
 def gamma(share: float) -> LinearRule:
@@ -137,12 +141,12 @@ def gamma(share: float) -> LinearRule:
 
 def w_square() -> LinearRule:
     """Squares of the weights, whatever x is."""
-    return LinearRule([Part([(_ones, _squared)], _squared)])
+    return LinearRule([Part([(_ones, _squared)], _squared, is_positive=True)])
 
 
 def flat() -> LinearRule:
     """Equal shares."""
-    return LinearRule([Part([(_ones, _all_ones)], None)])
+    return LinearRule([Part([(_ones, _all_ones)], None, is_positive=True)])
 
 
 def zbox() -> LinearRule:
@@ -153,9 +157,13 @@ def zbox() -> LinearRule:
     return LinearRule([Part(copies, None)], is_bounded=True)
 
 
-def stabilised(op: Builder, z: ir.Value, stabiliser: float = STABILISER) -> ir.Value:
-    """Return ``z + epsilon sign(z)``, sign(0) = 1."""
+def stabilised(
+    op: Builder, z: ir.Value, stabiliser: float = STABILISER, *, is_positive: bool = False
+) -> ir.Value:
+    """Return ``z + epsilon sign(z)``, sign(0) = 1; simpler where no z is below 0."""
     step = op.scalar(stabiliser, z)
+    if is_positive:
+        return op.Add(z, step)
     return op.Add(z, op.Where(op.Less(z, 0.0), op.Neg(step), step))
 
 
