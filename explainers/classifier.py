@@ -165,6 +165,11 @@ class Classifier:
             ``TENSOR_INVALID`` with what was expected and what was given.
         """
         x = np.asarray(tensor)
+        integers = np.issubdtype(self.dtype, np.integer)
+        if x.dtype.kind not in ("iu" if integers else "iuf"):
+            raise _invalid(
+                "tensor.datatype", f"the model's input has the type {self.dtype}, not {x.dtype}"
+            )
         if x.ndim == 3:
             x = x[None]
         expected = self.interface.shape
@@ -180,11 +185,6 @@ class Classifier:
             )
         if 0 in x.shape:
             raise _invalid("tensor.shape", f"the tensor {list(np.shape(tensor))} is empty")
-        integers = np.issubdtype(self.dtype, np.integer)
-        if x.dtype.kind not in ("iu" if integers else "iuf"):
-            raise _invalid(
-                "tensor.datatype", f"the model's input has the type {self.dtype}, not {x.dtype}"
-            )
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise _invalid("tensor.data", "the tensor holds NaN or infinity; give finite numbers")
         with np.errstate(over="ignore"):

@@ -14,7 +14,7 @@ __all__ = ["Target", "is_several", "resolve_targets"]
 
 Target: TypeAlias = int | str | Sequence[int | str] | None
 
-_TOP = re.compile(r"top-?([1-9]\d{0,5})")
+_TOP = re.compile(r"top-?(\d{1,6})")
 
 
 def resolve_targets(
@@ -78,6 +78,8 @@ def _by_name(
     found = [index for index, label in enumerate(labels or ()) if label == name]
     if not found and (top := _TOP.fullmatch(name)):
         count = int(top[1])
+        if count == 0:
+            raise _invalid("TARGET_INVALID", f"target {name}: at least one class is needed")
         if count > len(scores):
             raise _invalid(
                 "TARGET_OUT_OF_RANGE", f"target {name}: the model has only {len(scores)} classes"

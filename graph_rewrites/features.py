@@ -70,6 +70,7 @@ def find_features(graph: ir.Graph, anatomy: Anatomy, layer: str | None = None) -
     if layer is not None:
         return _named(nodes, layer)
     passed_linear = False
+    class_maps: Features | None = None
     for value in reversed(_bottlenecks(nodes, anatomy)):
         node = value.producer()
         if node is None:
@@ -81,9 +82,12 @@ def find_features(graph: ir.Graph, anatomy: Anatomy, layer: str | None = None) -
                 if not _has_convolution_before(nodes, node):
                     break
                 return features
+            class_maps = class_maps or features
         passed_linear = passed_linear or (
             node.op_type in ("Conv", "Gemm", "MatMul") and not _is_spatial(features)
         )
+    if class_maps is not None:  # the only convolution makes them
+        return class_maps
     raise FailedPrecondition(
         "NO_FEATURE_LAYER",
         "the model has no convolutional feature map on every path to its score; use a method that "
@@ -126,6 +130,8 @@ def read_head(features: Features, anatomy: Anatomy) -> Head:
     if class_maps is not None:
         return Head(class_maps=class_maps)
     if linear is None:
+        if pooled and dims(features.value)[1] == anatomy.n_classes:
+            return Head(class_maps=features.value)
         raise FailedPrecondition(
             "METHOD_NOT_APPLICABLE",
             "cam needs a linear layer after the global average pool; use grad_cam instead",

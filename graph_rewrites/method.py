@@ -199,12 +199,12 @@ def declare(
 
 def get_method(name: str) -> Method:
     """Return the method called ``name``; raise ``InvalidArgument`` with the nearest names."""
-    if name not in _METHODS:
+    if not isinstance(name, str) or name not in _METHODS:
         raise InvalidArgument(
             "UNKNOWN_METHOD",
-            f"there is no method {name!r}; {nearest(name, _METHODS)}",
+            f"there is no method {name!r}; {nearest(str(name), _METHODS)}",
             violations=[Violation("method", f"unknown method {name!r}")],
-            metadata={"method": name},
+            metadata={"method": str(name)},
         )
     return _METHODS[name]
 

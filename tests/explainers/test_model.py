@@ -244,6 +244,8 @@ def two_inputs():
         (lambda: model().explain(PICTURE, target="top9"), InvalidArgument, "TARGET_OUT_OF_RANGE"),
         (lambda: model().explain(PICTURE, target=1.5), InvalidArgument, "TARGET_INVALID"),
         (lambda: model().explain(PICTURE, target=[]), InvalidArgument, "TARGET_INVALID"),
+        (lambda: model().explain(PICTURE, target="top0"), InvalidArgument, "TARGET_INVALID"),
+        (lambda: model().explain(PICTURE, method=None), InvalidArgument, "UNKNOWN_METHOD"),
         (lambda: model().explain(PICTURE, target="dog"), NotFound, "UNKNOWN_LABEL"),
         (lambda: model(labels=LABELS).explain(PICTURE, target="dgo"), NotFound, "UNKNOWN_LABEL"),
         (

@@ -259,3 +259,26 @@ def test_channels_last_is_channels_first_transposed(method):
         expected["attribution"] = expected["attribution"].transpose(0, 2, 3, 1)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_where_the_only_convolution_makes_the_class_maps_they_are_the_features():
+    text = """
+        <ir_version: 10, opset_import: ["": 21]>
+        g (uint8[N,8,8,3] image) => (float[N,4] scores) {
+            c = Cast <to=1> (image)  t = Transpose <perm=[0,3,1,2]> (c)
+            maps = Conv (t, weight)  r = Relu(maps)  p = GlobalAveragePool(r)  scores = Flatten(p)
+        }
+    """
+    model = onnx.parser.parse_model(text)
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "weight"))
+    image = random.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    feeds, target = {"image": image}, np.array([1, 3])
+    model.graph.output.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, None))
+    maps = run(model, feeds, ["r"])["r"]
+    found = run(rewrite(model, "cam", output="scores"), feeds | {"target": target})
+    np.testing.assert_allclose(found["native_heatmap"], maps[[0, 1], target], rtol=1e-5)
+    weighted = run(rewrite(model, "grad_cam", output="scores"), feeds | {"target": target})
+    expected = maps[[0, 1], target] / 36
+    np.testing.assert_allclose(weighted["native_heatmap"], expected, rtol=1e-4, atol=1e-6)
