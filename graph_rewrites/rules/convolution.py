@@ -18,10 +18,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-__all__ = ["Modify", "Window", "convolution_adjoint", "repeat", "unmodified", "window"]
+__all__ = [
+    "Modify",
+    "Window",
+    "convolution_adjoint",
+    "repeat",
+    "transposed_pads",
+    "unmodified",
+    "window",
+]
 
 
 Modify = Callable[[Builder, ir.Value], ir.Value]
@@ -76,6 +84,27 @@ def _same_pads(
         begin.append(large if auto_pad == "SAME_LOWER" else small)
         end.append(small if auto_pad == "SAME_LOWER" else large)
     return begin + end
+
+
+def transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
+    """Return what ConvTranspose cuts off its output: begins, then ends."""
+    n = len(kernel)
+    auto_pad, asked = attribute(node, "auto_pad", "NOTSET"), attribute(node, "output_shape")
+    if auto_pad in ("NOTSET", "VALID") and asked is None:
+        return list(attribute(node, "pads", [0] * (2 * n)))
+    strides, dilations = attribute(node, "strides", [1] * n), attribute(node, "dilations", [1] * n)
+    extra = attribute(node, "output_padding", [0] * n)
+    begins, ends = [], []
+    sizes = zip(dims(operand(node))[2:], dims(node.outputs[0])[2:], strict=True)
+    for axis, (before, after) in enumerate(sizes):
+        if before is None or after is None:
+            raise UnsupportedNodeError("its padding follows from a size that is dynamic")
+        whole = strides[axis] * (before - 1) + dilations[axis] * (kernel[axis] - 1) + 1
+        total = max(whole + extra[axis] - after, 0)
+        small, large = total // 2, total - total // 2
+        begins.append(small if auto_pad == "SAME_UPPER" else large)
+        ends.append(large if auto_pad == "SAME_UPPER" else small)
+    return begins + ends
 
 
 def convolution_adjoint(

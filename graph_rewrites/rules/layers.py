@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
-from .convolution import Modify, convolution_adjoint, window
-from .linear import transposed_pads
+from .convolution import Modify, convolution_adjoint, transposed_pads, window
 
 __all__ = ["CONVOLUTIONS", "LINEAR", "Layer"]
 
@@ -72,6 +71,8 @@ class Layer:
         """Return ``weights(W)^T dy``, shaped like the input."""
         op, node = self.op, self.node
         if node.op_type == "Conv":
+            if rank(self.x) is None or rank(self.y) is None:
+                raise UnsupportedNodeError("the rank of its input is unknown")
             win = window(node, self._kernel)
             group = attribute(node, "group", 1)
             return convolution_adjoint(

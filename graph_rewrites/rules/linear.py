@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
+from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand, rank
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError, unbroadcast
 
-from .convolution import convolution_adjoint, window
+from .convolution import unmodified
+from .layers import Layer
 from .tables import gradient
 
-__all__ = ["transposed_pads"]
+__all__: list[str] = []
 
 
-@gradient.rule("Conv")
-def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = adjoint of the convolution (`convolution_adjoint`)."""
-    x, weight, y = operand(node, 0), operand(node, 1), node.outputs[0]
-    array = constant_array(weight)
-    if array is None:
-        raise UnsupportedNodeError("its weights are computed from the input")
-    if rank(x) is None or rank(y) is None:
-        raise UnsupportedNodeError("the rank of its input is unknown")
-    win = window(node, array.shape[2:])
-    dx = convolution_adjoint(op, dy, weight, attribute(node, "group", 1), win, x, y)
+@gradient.rule("Conv", "ConvTranspose")
+def convolution(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = the adjoint of the operator; its weights are constants."""
+    dx = Layer(op, node).adjoint(dy, unmodified)
     return [dx, *[None] * (len(node.inputs) - 1)]
-
-
-@gradient.rule("ConvTranspose")
-def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = the convolution whose adjoint the operator is."""
-    weight = operand(node, 1)
-    array = constant_array(weight)
-    if array is None:
-        raise UnsupportedNodeError("its weights are computed from the input")
-    pads = transposed_pads(node, array.shape[2:])
-    names = ("dilations", "group", "strides")
-    attributes = {name: attribute(node, name) for name in names if name in node.attributes}
-    dx = op.Conv(dy, weight, pads=pads, **attributes)
-    return [dx, *[None] * (len(node.inputs) - 1)]
-
-
-def transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
-    """Return what ConvTranspose cuts off its output: begins, then ends."""
-    n = len(kernel)
-    auto_pad, asked = attribute(node, "auto_pad", "NOTSET"), attribute(node, "output_shape")
-    if auto_pad in ("NOTSET", "VALID") and asked is None:
-        return list(attribute(node, "pads", [0] * (2 * n)))
-    strides, dilations = attribute(node, "strides", [1] * n), attribute(node, "dilations", [1] * n)
-    extra = attribute(node, "output_padding", [0] * n)
-    begins, ends = [], []
-    sizes = zip(dims(operand(node))[2:], dims(node.outputs[0])[2:], strict=True)
-    for axis, (before, after) in enumerate(sizes):
-        if before is None or after is None:
-            raise UnsupportedNodeError("its padding follows from a size that is dynamic")
-        whole = strides[axis] * (before - 1) + dilations[axis] * (kernel[axis] - 1) + 1
-        total = max(whole + extra[axis] - after, 0)
-        small, large = total // 2, total - total // 2
-        begins.append(small if auto_pad == "SAME_UPPER" else large)
-        ends.append(large if auto_pad == "SAME_UPPER" else small)
-    return begins + ends
 
 
 @gradient.rule("Gemm")
