@@ -21,9 +21,9 @@ from .timing import Ratio, Work, compare
 __all__ = ["BARS", "Cost", "Effort", "Subject", "costs"]
 
 #: What a method may cost, in forward passes of EfficientNet-Lite0 on CPU.
-BARS = {"gradient": 2.5, "saliency": 2.5, "grad_cam": 1.15, "lime": 1.08}
+BARS = {"gradient": 2.5, "saliency": 2.5, "grad_cam": 1.15, "lrp": 4.5, "lime": 1.08}
 
-_METHODS = ("gradient", "saliency", "grad_cam", "guided_backprop")
+_METHODS = ("gradient", "saliency", "grad_cam", "guided_backprop", "lrp")
 _FREE_SIDE = 224  # of a model that takes any height and width
 
 Feed = dict[str, npt.NDArray[Any]]
