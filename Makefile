@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FOLDERS := proto graph_rewrites explainers server clients
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint format proto demo benchmark clean
+.PHONY: help dev test lint format proto docs demo benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ format: $(VENV)/.dev ## format the code
 
 proto: $(VENV)/.dev ## regenerate the stubs from proto/*.proto
 	$(BIN)/python proto/generate.py
+
+docs: $(VENV)/.dev ## regenerate the tables of methods and operators
+	$(BIN)/python docs/generate.py
 
 demo: $(VENV)/.demo ## explain a photo over gRPC; pictures in demo/
 	$(BIN)/onnxplain demo --output demo
