@@ -291,7 +291,8 @@ def _add_outputs(rewriting: Rewriting, maps: Maps) -> dict[str, str]:
         named: ir.Value = rewriting.op.Identity(value)
         named.name = added[field.name] = _free_name(graph, field.name)
         named.type = ir.TensorType(ir.DataType.FLOAT)
-        named.shape = shapes.get(field.name, value.shape)
+        native = None if value.shape is None else ir.Shape([sizes[0], *value.shape[1:]])
+        named.shape = shapes.get(field.name, native)
         graph.outputs.append(named)
     passes.IdentityEliminationPass()(ir.Model(graph, ir_version=10))
     return added
