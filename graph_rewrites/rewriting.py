@@ -22,6 +22,7 @@ from .errors import InvalidArgument, Violation
 from .features import Features, find_features
 from .loading import PROVENANCE_KEY, ModelSource, read_model
 from .method import Method, get_method
+from .naming import free_name, name_what_is_new
 
 __all__ = ["Maps", "Rewriting", "TargetKind", "rewrite", "rewrite_canonical"]
 
@@ -75,7 +76,7 @@ class Rewriting:
         batch = image.shape[0] if image.shape is not None else ir.SymbolicDim("batch")
         weights = kind == "weights"
         value = ir.Value(
-            name=_free_name(self.graph, "target_weights" if weights else "target"),
+            name=free_name(self.graph, "target_weights" if weights else "target"),
             shape=ir.Shape([batch, self.anatomy.n_classes] if weights else [batch]),
             type=ir.TensorType(ir.DataType.FLOAT if weights else ir.DataType.INT64),
         )
@@ -109,7 +110,7 @@ class Rewriting:
             sizes[self.anatomy.channel_axis] = channels
             low, high = (
                 ir.Value(
-                    name=_free_name(self.graph, name),
+                    name=free_name(self.graph, name),
                     shape=ir.Shape(sizes),
                     type=ir.TensorType(ir.DataType.FLOAT),
                 )
@@ -246,7 +247,7 @@ def rewrite_canonical(
     maps: Maps = method.run(rewriting, **options)
     added = _add_outputs(rewriting, maps)
     passes.RemoveUnusedNodesPass()(model)
-    _name_what_is_new(model.graph, own_nodes, own_constants)
+    name_what_is_new(model.graph, own_nodes, own_constants)
     for key, text in list(model.metadata_props.items()):
         if _TRACE.search(text) or key.startswith("pkg."):
             del model.metadata_props[key]
@@ -289,33 +290,10 @@ def _add_outputs(rewriting: Rewriting, maps: Maps) -> dict[str, str]:
         if value is None:
             continue
         named: ir.Value = rewriting.op.Identity(value)
-        named.name = added[field.name] = _free_name(graph, field.name)
+        named.name = added[field.name] = free_name(graph, field.name)
         named.type = ir.TensorType(ir.DataType.FLOAT)
         native = None if value.shape is None else ir.Shape([sizes[0], *value.shape[1:]])
         named.shape = shapes.get(field.name, native)
         graph.outputs.append(named)
     passes.IdentityEliminationPass()(ir.Model(graph, ir_version=10))
     return added
-
-
-def _free_name(graph: ir.Graph, name: str) -> str:
-    taken = {value.name for value in (*graph.inputs, *graph.initializers.values())}
-    taken |= {output.name for node in graph for output in node.outputs}
-    return f"onnxplain_{name}" if name in taken else name
-
-
-def _name_what_is_new(
-    graph: ir.Graph, own_nodes: set[ir.Node], own_constants: set[ir.Value]
-) -> None:
-    """Give new nodes, values and constants names under ``onnxplain/``."""
-    interface = {*graph.inputs, *graph.outputs}
-    for index, value in enumerate(
-        [v for v in graph.initializers.values() if v not in own_constants]
-    ):
-        value.name = f"onnxplain/constant_{index}"
-    for index, node in enumerate(node for node in graph if node not in own_nodes):
-        node.name = f"onnxplain/{node.op_type}_{index}"
-        node.metadata_props.clear()
-        for place, output in enumerate(node.outputs):
-            if output not in interface:
-                output.name = f"onnxplain/{node.op_type}_{index}_{place}"
