@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxplain.graph_rewrites import Access, Method, Option, RuleTable, list_methods
 from onnxplain.graph_rewrites.canonise import OPSET
 from onnxplain.graph_rewrites.rules import gradient, rectifiers
-from onnxplain.graph_rewrites.rules.relevance import relevance_table
+from onnxplain.graph_rewrites.rules.relevance import Propagation, relevance_table
 
 __all__ = ["pages"]
 
@@ -129,13 +129,14 @@ def _operators_page() -> str:
         "## Rectifiers with rules of their own",
         "All other operators keep their gradient.",
         _table(("table", "operators"), map(_overlay_row, _OVERLAYS)),
-        f"## Relevance (`lrp`, `deep_taylor`): {len(_RELEVANCE.op_types())} operators",
+        f"## Relevance propagation: {len(_RELEVANCE.op_types())} operators",
+        "Of `lrp`, `deep_taylor` and `excitation_backprop`.",
         _names(_RELEVANCE.op_types()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_RELEVANCE = relevance_table({}, None)
+_RELEVANCE = relevance_table(Propagation({}))
 _OVERLAYS = (rectifiers.deconvnet, rectifiers.guided_backprop)
 
 

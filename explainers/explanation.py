@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Notice", "Provenance", "caveats", "finite", "versions"]
 
 _LARGE_RESIDUAL = 0.1
+_AMPLIFIED = 10.0
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -100,6 +101,9 @@ class Explanation:
         int32 ``[H, W]`` superpixel of every pixel, and the weight of each: LIME only.
     residual
         Measured error of the sum that the method claims, where it claims one.
+    profile
+        For relevance propagation with ``profile``: its sum at the score, then at every tensor that
+        all paths pass, back to the image, by the tensor's name.
     measures
         Further numbers of the method, such as LIME's ``r2``.
     prediction
@@ -124,6 +128,7 @@ class Explanation:
     coefficients: npt.NDArray[np.float64] | None
     residual: float | None
     measures: Mapping[str, float]
+    profile: Mapping[str, float]
     prediction: Prediction
     picture: npt.NDArray[np.uint8]
     warnings: tuple[Notice, ...]
@@ -147,7 +152,7 @@ class Explanation:
         plain["prediction"] = dataclasses.asdict(self.prediction)
         plain["provenance"] = dataclasses.asdict(self.provenance)
         plain["warnings"] = [dataclasses.asdict(notice) for notice in self.warnings]
-        plain["measures"] = dict(self.measures)
+        plain["measures"], plain["profile"] = dict(self.measures), dict(self.profile)
         return plain
 
 
@@ -165,7 +170,7 @@ def finite(heatmap: FloatMap, method: str) -> FloatMap:
 def caveats(result: Result, options: Mapping[str, Any]) -> list[Notice]:
     """Say why a map is zero everywhere, or how far it is from the sum that it claims."""
     if np.any(result.heatmap):
-        return _incomplete(result)
+        return _incomplete(result) + _cancelling(result)
     if options.get("relu"):
         message = "no pixel speaks for this class; relu=false shows what speaks against it"
         return [Notice("NO_POSITIVE_EVIDENCE", message)]
@@ -185,6 +190,18 @@ def _incomplete(result: Result) -> list[Notice]:
         "stabilisers or too few steps took the rest: read it as proportions"
     )
     return [Notice("LARGE_RESIDUAL", message)]
+
+
+def _cancelling(result: Result) -> list[Notice]:
+    worst = {name: ratio for name, ratio in result.amplification.items() if ratio > _AMPLIFIED}
+    if not worst:
+        return []
+    shown = sorted(worst, key=lambda name: -worst[name])[:3]
+    message = (
+        f"branches cancel where they are added ({', '.join(shown)}): their shares of relevance are "
+        f"up to {max(worst.values()):.0f} times what arrives; add=zplus has no such quotients"
+    )
+    return [Notice("CANCELLATION", message)]
 
 
 def versions() -> dict[str, str]:

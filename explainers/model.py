@@ -288,6 +288,7 @@ class Model:
                 coefficients=result.coefficients,
                 residual=result.residual,
                 measures=result.measures,
+                profile=result.profile,
                 prediction=prediction,
                 picture=prepared.picture,
                 warnings=(*notices, *caveats(result, options)),

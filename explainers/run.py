@@ -62,7 +62,11 @@ class Run(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What a method found for one target; see `Explanation` for the attributes."""
+    """What a method found for one target; see `Explanation` for the attributes.
+
+    ``amplification`` says for every sum of branches, by its node's name, how many times the
+    relevance that arrives its shares add up to, regardless of sign.
+    """
 
     heatmap: npt.NDArray[np.float32]
     native_heatmap: npt.NDArray[np.float32] | None = None
@@ -71,3 +75,5 @@ class Result:
     coefficients: npt.NDArray[np.float64] | None = None
     residual: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
+    profile: Mapping[str, float] = field(default_factory=dict)
+    amplification: Mapping[str, float] = field(default_factory=dict)

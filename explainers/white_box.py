@@ -48,6 +48,7 @@ class _Rewritten:
     layer: str | None
     bounds: list[str]
     notices: list[Notice]
+    names: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,9 @@ class WhiteBox:
         """
         repeated = np.repeat(x, len(targets), axis=0)
         maps = self.maps(method, options, repeated, targets, control, bounds)
+        names = self._get(method, options).names
         return [
-            _result({name: array[row] for name, array in maps.items()})
+            _result({name: array[row] for name, array in maps.items()}, names)
             for row in range(len(targets))
         ]
 
@@ -231,13 +233,19 @@ class WhiteBox:
             layer=note["layer"],
             bounds=note["bounds"],
             notices=[Notice(*notice) for notice in note["warnings"]],
+            names=note["names"],
         )
 
 
-def _result(maps: dict[str, Array]) -> Result:
-    """Return the maps as float32, and what is no map but a number as a measure."""
-    arrays: dict[str, Any] = {
-        name: array.astype(np.float32) for name, array in maps.items() if array.ndim
+def _result(maps: dict[str, Array], names: Mapping[str, list[str]]) -> Result:
+    """Return the maps as float32, named numbers by name, other numbers as measures."""
+    found: dict[str, Any] = {
+        key: dict(zip(known, map(float, maps[key]), strict=True)) for key, known in names.items()
+    }
+    found |= {
+        name: array.astype(np.float32)
+        for name, array in maps.items()
+        if array.ndim and name not in names
     }
     numbers = {name: float(array) for name, array in maps.items() if not array.ndim}
-    return Result(**arrays, residual=numbers.pop("residual", None), measures=numbers)
+    return Result(**found, residual=numbers.pop("residual", None), measures=numbers)

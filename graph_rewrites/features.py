@@ -14,7 +14,7 @@ from .errors import FailedPrecondition, InvalidArgument, Violation, nearest
 from .paths import nodes_between
 from .rules import gradient
 
-__all__ = ["Features", "Head", "feature_layer", "find_features", "read_head"]
+__all__ = ["Features", "Head", "bottlenecks", "feature_layer", "find_features", "read_head"]
 
 _POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool")
 _RESHAPING = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -71,7 +71,7 @@ def find_features(graph: ir.Graph, anatomy: Anatomy, layer: str | None = None) -
         return _named(nodes, layer)
     passed_linear = False
     class_maps: Features | None = None
-    for value in reversed(_bottlenecks(nodes, anatomy)):
+    for value in reversed(bottlenecks(nodes, anatomy)):
         node = value.producer()
         if node is None:
             break
@@ -166,7 +166,7 @@ def _before_rounding(node: ir.Node) -> ir.Node:
     return node
 
 
-def _bottlenecks(nodes: list[ir.Node], anatomy: Anatomy) -> list[ir.Value]:
+def bottlenecks(nodes: list[ir.Node], anatomy: Anatomy) -> list[ir.Value]:
     """Return, in order, the values that lie on every path from the image to the logits.
 
     Walking the nodes in order, such a value is the only one still to be read when it appears.

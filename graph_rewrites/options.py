@@ -11,11 +11,18 @@ from typing import Annotated, Literal
 from .method import Help, Range
 
 __all__ = [
+    "Add",
+    "Alpha",
     "Baseline",
+    "BatchNorm",
+    "Beta",
+    "Bias",
     "BatchSize",
     "CompositeName",
+    "Contrastive",
     "Epsilon",
     "Gamma",
+    "Gate",
     "InputDomain",
     "Budget",
     "Difference",
@@ -25,6 +32,7 @@ __all__ = [
     "Keep",
     "KernelWidth",
     "Layer",
+    "Lrn",
     "NCells",
     "NFeatures",
     "NSamples",
@@ -32,9 +40,12 @@ __all__ = [
     "NSteps",
     "Noise",
     "Patch",
+    "Profile",
     "Quadrature",
     "Reduction",
     "Relu",
+    "Resize",
+    "Rules",
     "Score",
     "Seed",
     "Segmenter",
@@ -165,6 +176,45 @@ CompositeName = Annotated[
 Start = Annotated[
     Literal["score", "positive_score", "one"],
     Help("what is distributed: the score, its positive part, or 1"),
+]
+Rules = Annotated[
+    str | None,
+    Help(
+        "rules for single layers, before the composite's: PATTERN:RULE, comma between them; a "
+        "pattern is a node's name with * and ?, or an operator; the first that fits holds"
+    ),
+]
+Alpha = Annotated[float, Range(1, 1e6), Help("weight of the positive share in the rule alpha_beta")]
+Beta = Annotated[float, Range(0, 1e6), Help("weight of the negative share: alpha - 1")]
+Bias = Annotated[
+    Literal["keep", "ignore", "clamp"],
+    Help("what biases take of the relevance: their share, nothing, or theirs where below 0"),
+]
+Lrn = Annotated[
+    Literal["pass", "gradient"], Help("how relevance passes local response normalisation")
+]
+Gate = Annotated[
+    Literal["signal", "gradient"],
+    Help("how a product of signal and gate shares: all to the signal, or by its gradient"),
+]
+Resize = Annotated[
+    Literal["norm", "gradient"],
+    Help("how relevance passes interpolation: in proportion to what is summed, or by gradient"),
+]
+BatchNorm = Annotated[
+    Literal["merge", "linear", "pass", "gradient"],
+    Help(
+        "batch normalisation that follows no layer with weights: part of the layers behind it "
+        "where that is exact, a layer of its own, passed by, or by its gradient"
+    ),
+]
+Add = Annotated[
+    Literal["norm", "zplus"],
+    Help("how a sum of branches shares: in proportion to the summands, or to the positive ones"),
+]
+Profile = Annotated[bool, Help("also sum the relevance at every tensor that all paths pass")]
+Contrastive = Annotated[
+    bool, Help("subtract what speaks against the class, by the negated last layer")
 ]
 Epsilon = Annotated[float, Range(1e-12, 1e6), Help("stabiliser of the rule epsilon")]
 Gamma = Annotated[float, Range(0, 1e6), Help("how much more the rule gamma weighs its side")]

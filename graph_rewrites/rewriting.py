@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -36,7 +36,8 @@ class Maps:
     """What a method adds to the graph.
 
     ``attribution`` has the image's shape, ``heatmap`` is ``[N, H, W]``, ``native_heatmap``
-    ``[N, h, w]`` before upsampling, ``residual`` and ``intercept`` ``[N]``.
+    ``[N, h, w]`` before upsampling, ``residual`` and ``intercept`` ``[N]``. ``profile`` and
+    ``amplification`` are rows of numbers ``[N, k]``, see `Rewriting.named_numbers`.
     """
 
     attribution: ir.Value | None = None
@@ -44,6 +45,8 @@ class Maps:
     native_heatmap: ir.Value | None = None
     residual: ir.Value | None = None
     intercept: ir.Value | None = None
+    profile: ir.Value | None = None
+    amplification: ir.Value | None = None
 
 
 class Rewriting:
@@ -67,6 +70,7 @@ class Rewriting:
         self.layer: str | None = None
         self.notices: list[tuple[str, str]] = []
         self.bound_inputs: tuple[ir.Value, ir.Value] | None = None
+        self.names: dict[str, list[str]] = {}
         self._target_kind = target_kind
         self.target = self._target(target_kind)
         self.weights = self._weights(target_kind)
@@ -125,6 +129,13 @@ class Rewriting:
         features = find_features(self.graph, self.anatomy, layer)
         self.layer = features.value.name
         return features
+
+    def named_numbers(
+        self, key: str, names: Sequence[str | None], numbers: Sequence[ir.Value]
+    ) -> ir.Value:
+        """Return numbers ``[N]`` side by side, ``[N, k]``; what they are called is noted."""
+        self.names[key] = [name or "" for name in names]
+        return self.op.Concat(*[self.op.Unsqueeze(value, [1]) for value in numbers], axis=1)
 
     def backward(
         self, rules: RuleTable, wrt: ir.Value, score: Literal["logit", "probability"] = "logit"
@@ -262,6 +273,7 @@ def rewrite_canonical(
             "target": rewriting.target.name,
             "bounds": [value.name for value in rewriting.bound_inputs or ()],
             "warnings": rewriting.notices,
+            "names": rewriting.names,
             "added": added,
             **own_interface,
         },

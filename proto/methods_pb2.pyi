@@ -423,6 +423,162 @@ INPUT_DOMAIN_POSITIVE: InputDomain.ValueType  # 4
 """Not negative."""
 Global___InputDomain: _TypeAlias = InputDomain  # noqa: Y015
 
+class _BiasShare:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BiasShareEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BiasShare.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BIAS_SHARE_UNSPECIFIED: _BiasShare.ValueType  # 0
+    """The default of the option."""
+    BIAS_SHARE_KEEP: _BiasShare.ValueType  # 1
+    """Their share."""
+    BIAS_SHARE_IGNORE: _BiasShare.ValueType  # 2
+    """Nothing: it goes to the inputs."""
+    BIAS_SHARE_CLAMP: _BiasShare.ValueType  # 3
+    """Their share where they are below 0, else nothing."""
+
+class BiasShare(_BiasShare, metaclass=_BiasShareEnumTypeWrapper):
+    """What biases take of the relevance."""
+
+BIAS_SHARE_UNSPECIFIED: BiasShare.ValueType  # 0
+"""The default of the option."""
+BIAS_SHARE_KEEP: BiasShare.ValueType  # 1
+"""Their share."""
+BIAS_SHARE_IGNORE: BiasShare.ValueType  # 2
+"""Nothing: it goes to the inputs."""
+BIAS_SHARE_CLAMP: BiasShare.ValueType  # 3
+"""Their share where they are below 0, else nothing."""
+Global___BiasShare: _TypeAlias = BiasShare  # noqa: Y015
+
+class _Lrn:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LrnEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lrn.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LRN_UNSPECIFIED: _Lrn.ValueType  # 0
+    """The default of the option."""
+    LRN_PASS: _Lrn.ValueType  # 1
+    """Unchanged."""
+    LRN_GRADIENT: _Lrn.ValueType  # 2
+    """Multiplied by the derivatives."""
+
+class Lrn(_Lrn, metaclass=_LrnEnumTypeWrapper):
+    """How relevance passes local response normalisation."""
+
+LRN_UNSPECIFIED: Lrn.ValueType  # 0
+"""The default of the option."""
+LRN_PASS: Lrn.ValueType  # 1
+"""Unchanged."""
+LRN_GRADIENT: Lrn.ValueType  # 2
+"""Multiplied by the derivatives."""
+Global___Lrn: _TypeAlias = Lrn  # noqa: Y015
+
+class _Gate:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Gate.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GATE_UNSPECIFIED: _Gate.ValueType  # 0
+    """The default of the option."""
+    GATE_SIGNAL: _Gate.ValueType  # 1
+    """All to the signal."""
+    GATE_GRADIENT: _Gate.ValueType  # 2
+    """Multiplied by the derivatives."""
+
+class Gate(_Gate, metaclass=_GateEnumTypeWrapper):
+    """How a product of signal and gate shares."""
+
+GATE_UNSPECIFIED: Gate.ValueType  # 0
+"""The default of the option."""
+GATE_SIGNAL: Gate.ValueType  # 1
+"""All to the signal."""
+GATE_GRADIENT: Gate.ValueType  # 2
+"""Multiplied by the derivatives."""
+Global___Gate: _TypeAlias = Gate  # noqa: Y015
+
+class _ResizeShare:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResizeShareEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResizeShare.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESIZE_SHARE_UNSPECIFIED: _ResizeShare.ValueType  # 0
+    """The default of the option."""
+    RESIZE_SHARE_NORM: _ResizeShare.ValueType  # 1
+    """In proportion to what is summed."""
+    RESIZE_SHARE_GRADIENT: _ResizeShare.ValueType  # 2
+    """Multiplied by the derivatives."""
+
+class ResizeShare(_ResizeShare, metaclass=_ResizeShareEnumTypeWrapper):
+    """How relevance passes interpolation."""
+
+RESIZE_SHARE_UNSPECIFIED: ResizeShare.ValueType  # 0
+"""The default of the option."""
+RESIZE_SHARE_NORM: ResizeShare.ValueType  # 1
+"""In proportion to what is summed."""
+RESIZE_SHARE_GRADIENT: ResizeShare.ValueType  # 2
+"""Multiplied by the derivatives."""
+Global___ResizeShare: _TypeAlias = ResizeShare  # noqa: Y015
+
+class _BatchNorm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchNormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchNorm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCH_NORM_UNSPECIFIED: _BatchNorm.ValueType  # 0
+    """The default of the option."""
+    BATCH_NORM_MERGE: _BatchNorm.ValueType  # 1
+    """Part of the layers behind it where that is exact, else a layer of its own."""
+    BATCH_NORM_LINEAR: _BatchNorm.ValueType  # 2
+    """A layer of its own."""
+    BATCH_NORM_PASS: _BatchNorm.ValueType  # 3
+    """Relevance passes it unchanged."""
+    BATCH_NORM_GRADIENT: _BatchNorm.ValueType  # 4
+    """Relevance is multiplied by the derivatives."""
+
+class BatchNorm(_BatchNorm, metaclass=_BatchNormEnumTypeWrapper):
+    """What becomes of batch normalisation that follows no layer with weights."""
+
+BATCH_NORM_UNSPECIFIED: BatchNorm.ValueType  # 0
+"""The default of the option."""
+BATCH_NORM_MERGE: BatchNorm.ValueType  # 1
+"""Part of the layers behind it where that is exact, else a layer of its own."""
+BATCH_NORM_LINEAR: BatchNorm.ValueType  # 2
+"""A layer of its own."""
+BATCH_NORM_PASS: BatchNorm.ValueType  # 3
+"""Relevance passes it unchanged."""
+BATCH_NORM_GRADIENT: BatchNorm.ValueType  # 4
+"""Relevance is multiplied by the derivatives."""
+Global___BatchNorm: _TypeAlias = BatchNorm  # noqa: Y015
+
+class _AddShare:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AddShareEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AddShare.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ADD_SHARE_UNSPECIFIED: _AddShare.ValueType  # 0
+    """The default of the option."""
+    ADD_SHARE_NORM: _AddShare.ValueType  # 1
+    """In proportion to the summands."""
+    ADD_SHARE_ZPLUS: _AddShare.ValueType  # 2
+    """In proportion to the positive summands."""
+
+class AddShare(_AddShare, metaclass=_AddShareEnumTypeWrapper):
+    """How a sum of branches shares."""
+
+ADD_SHARE_UNSPECIFIED: AddShare.ValueType  # 0
+"""The default of the option."""
+ADD_SHARE_NORM: AddShare.ValueType  # 1
+"""In proportion to the summands."""
+ADD_SHARE_ZPLUS: AddShare.ValueType  # 2
+"""In proportion to the positive summands."""
+Global___AddShare: _TypeAlias = AddShare  # noqa: Y015
+
 @_typing.final
 class MethodSpec(_message.Message):
     """A method and its options: the field that is set, even to an empty message, is the method."""
@@ -455,6 +611,7 @@ class MethodSpec(_message.Message):
     RECIPRO_CAM_FIELD_NUMBER: _builtins.int
     LRP_FIELD_NUMBER: _builtins.int
     DEEP_TAYLOR_FIELD_NUMBER: _builtins.int
+    EXCITATION_BACKPROP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lime(self) -> Global___LimeOptions:
         """Local surrogate on superpixels: Ribeiro et al. 2016."""
@@ -559,6 +716,10 @@ class MethodSpec(_message.Message):
     def deep_taylor(self) -> Global___DeepTaylorOptions:
         """Deep Taylor decomposition: Montavon et al. 2017."""
 
+    @_builtins.property
+    def excitation_backprop(self) -> Global___ExcitationBackpropOptions:
+        """Excitation backprop: Zhang et al. 2016."""
+
     def __init__(
         self,
         *,
@@ -588,12 +749,13 @@ class MethodSpec(_message.Message):
         recipro_cam: Global___ReciproCamOptions | None = ...,
         lrp: Global___LrpOptions | None = ...,
         deep_taylor: Global___DeepTaylorOptions | None = ...,
+        excitation_backprop: Global___ExcitationBackpropOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor", "excitation_backprop"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -1928,6 +2090,17 @@ class LrpOptions(_message.Message):
     EPSILON_FIELD_NUMBER: _builtins.int
     GAMMA_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    LRN_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    RESIZE_FIELD_NUMBER: _builtins.int
+    BATCH_NORM_FIELD_NUMBER: _builtins.int
+    ADD_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     composite: Global___Composite.ValueType
     """Which rule holds at which layer.
     Default: epsilon_plus.
@@ -1948,6 +2121,51 @@ class LrpOptions(_message.Message):
     """How the channels of the attribution become one heatmap.
     Default: sum.
     """
+    rules: _builtins.str
+    """Rules for single layers, before the composite's: PATTERN:RULE, comma between them. A pattern is
+    a node's name with * and ?, or an operator; the first that fits holds.
+    Default: unset.
+    """
+    alpha: _builtins.float
+    """Weight of the positive share in the rule alpha_beta.
+    Default: 2; range 1 to 1000000.
+    """
+    beta: _builtins.float
+    """Weight of the negative share: alpha - 1.
+    Default: 1; range 0 to 1000000.
+    """
+    bias: Global___BiasShare.ValueType
+    """What biases take of the relevance.
+    Default: keep.
+    """
+    lrn: Global___Lrn.ValueType
+    """How relevance passes local response normalisation.
+    Default: pass.
+    """
+    gate: Global___Gate.ValueType
+    """How a product of signal and gate shares.
+    Default: signal.
+    """
+    resize: Global___ResizeShare.ValueType
+    """How relevance passes interpolation.
+    Default: norm.
+    """
+    batch_norm: Global___BatchNorm.ValueType
+    """What becomes of batch normalisation that follows no layer with weights.
+    Default: merge.
+    """
+    add: Global___AddShare.ValueType
+    """How a sum of branches shares.
+    Default: norm.
+    """
+    layer: _builtins.str
+    """Name of a tensor [N, K, h, w] where relevance is read; unset, at the image.
+    Default: unset.
+    """
+    profile: _builtins.bool
+    """Also sum the relevance at every tensor that all paths pass.
+    Default: false.
+    """
     def __init__(
         self,
         *,
@@ -1956,21 +2174,64 @@ class LrpOptions(_message.Message):
         epsilon: _builtins.float | None = ...,
         gamma: _builtins.float | None = ...,
         reduction: Global___Reduction.ValueType | None = ...,
+        rules: _builtins.str | None = ...,
+        alpha: _builtins.float | None = ...,
+        beta: _builtins.float | None = ...,
+        bias: Global___BiasShare.ValueType | None = ...,
+        lrn: Global___Lrn.ValueType | None = ...,
+        gate: Global___Gate.ValueType | None = ...,
+        resize: Global___ResizeShare.ValueType | None = ...,
+        batch_norm: Global___BatchNorm.ValueType | None = ...,
+        add: Global___AddShare.ValueType | None = ...,
+        layer: _builtins.str | None = ...,
+        profile: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_reduction", b"_reduction", "_start", b"_start", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_reduction", b"_reduction", "_start", b"_start", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
+    _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    _WhichOneofReturnType__batch_norm: _TypeAlias = _typing.Literal["batch_norm"]  # noqa: Y015
+    _WhichOneofArgType__batch_norm: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm"]  # noqa: Y015
+    _WhichOneofReturnType__beta: _TypeAlias = _typing.Literal["beta"]  # noqa: Y015
+    _WhichOneofArgType__beta: _TypeAlias = _typing.Literal["_beta", b"_beta"]  # noqa: Y015
+    _WhichOneofReturnType__bias: _TypeAlias = _typing.Literal["bias"]  # noqa: Y015
+    _WhichOneofArgType__bias: _TypeAlias = _typing.Literal["_bias", b"_bias"]  # noqa: Y015
     _WhichOneofReturnType__composite: _TypeAlias = _typing.Literal["composite"]  # noqa: Y015
     _WhichOneofArgType__composite: _TypeAlias = _typing.Literal["_composite", b"_composite"]  # noqa: Y015
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
     _WhichOneofReturnType__gamma: _TypeAlias = _typing.Literal["gamma"]  # noqa: Y015
     _WhichOneofArgType__gamma: _TypeAlias = _typing.Literal["_gamma", b"_gamma"]  # noqa: Y015
+    _WhichOneofReturnType__gate: _TypeAlias = _typing.Literal["gate"]  # noqa: Y015
+    _WhichOneofArgType__gate: _TypeAlias = _typing.Literal["_gate", b"_gate"]  # noqa: Y015
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__lrn: _TypeAlias = _typing.Literal["lrn"]  # noqa: Y015
+    _WhichOneofArgType__lrn: _TypeAlias = _typing.Literal["_lrn", b"_lrn"]  # noqa: Y015
+    _WhichOneofReturnType__profile: _TypeAlias = _typing.Literal["profile"]  # noqa: Y015
+    _WhichOneofArgType__profile: _TypeAlias = _typing.Literal["_profile", b"_profile"]  # noqa: Y015
     _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
     _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__resize: _TypeAlias = _typing.Literal["resize"]  # noqa: Y015
+    _WhichOneofArgType__resize: _TypeAlias = _typing.Literal["_resize", b"_resize"]  # noqa: Y015
+    _WhichOneofReturnType__rules: _TypeAlias = _typing.Literal["rules"]  # noqa: Y015
+    _WhichOneofArgType__rules: _TypeAlias = _typing.Literal["_rules", b"_rules"]  # noqa: Y015
     _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
     _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__add) -> _WhichOneofReturnType__add | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_norm) -> _WhichOneofReturnType__batch_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beta) -> _WhichOneofReturnType__beta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias) -> _WhichOneofReturnType__bias | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__composite) -> _WhichOneofReturnType__composite | None: ...
     @_typing.overload
@@ -1978,7 +2239,19 @@ class LrpOptions(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gamma) -> _WhichOneofReturnType__gamma | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gate) -> _WhichOneofReturnType__gate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lrn) -> _WhichOneofReturnType__lrn | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__profile) -> _WhichOneofReturnType__profile | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resize) -> _WhichOneofReturnType__resize | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rules) -> _WhichOneofReturnType__rules | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
 
@@ -1993,6 +2266,15 @@ class DeepTaylorOptions(_message.Message):
     INPUT_DOMAIN_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    LRN_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    RESIZE_FIELD_NUMBER: _builtins.int
+    BATCH_NORM_FIELD_NUMBER: _builtins.int
+    ADD_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     input_domain: Global___InputDomain.ValueType
     """What the image's values are.
     Default: auto.
@@ -2005,28 +2287,248 @@ class DeepTaylorOptions(_message.Message):
     """How the channels of the attribution become one heatmap.
     Default: sum.
     """
+    rules: _builtins.str
+    """Rules for single layers, before the composite's: PATTERN:RULE, comma between them. A pattern is
+    a node's name with * and ?, or an operator; the first that fits holds.
+    Default: unset.
+    """
+    bias: Global___BiasShare.ValueType
+    """What biases take of the relevance.
+    Default: keep.
+    """
+    lrn: Global___Lrn.ValueType
+    """How relevance passes local response normalisation.
+    Default: pass.
+    """
+    gate: Global___Gate.ValueType
+    """How a product of signal and gate shares.
+    Default: signal.
+    """
+    resize: Global___ResizeShare.ValueType
+    """How relevance passes interpolation.
+    Default: norm.
+    """
+    batch_norm: Global___BatchNorm.ValueType
+    """What becomes of batch normalisation that follows no layer with weights.
+    Default: merge.
+    """
+    add: Global___AddShare.ValueType
+    """How a sum of branches shares.
+    Default: norm.
+    """
+    layer: _builtins.str
+    """Name of a tensor [N, K, h, w] where relevance is read; unset, at the image.
+    Default: unset.
+    """
+    profile: _builtins.bool
+    """Also sum the relevance at every tensor that all paths pass.
+    Default: false.
+    """
     def __init__(
         self,
         *,
         input_domain: Global___InputDomain.ValueType | None = ...,
         start: Global___Start.ValueType | None = ...,
         reduction: Global___Reduction.ValueType | None = ...,
+        rules: _builtins.str | None = ...,
+        bias: Global___BiasShare.ValueType | None = ...,
+        lrn: Global___Lrn.ValueType | None = ...,
+        gate: Global___Gate.ValueType | None = ...,
+        resize: Global___ResizeShare.ValueType | None = ...,
+        batch_norm: Global___BatchNorm.ValueType | None = ...,
+        add: Global___AddShare.ValueType | None = ...,
+        layer: _builtins.str | None = ...,
+        profile: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain", "_reduction", b"_reduction", "_start", b"_start", "input_domain", b"input_domain", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain", "_reduction", b"_reduction", "_start", b"_start", "input_domain", b"input_domain", "reduction", b"reduction", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
+    _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
+    _WhichOneofReturnType__batch_norm: _TypeAlias = _typing.Literal["batch_norm"]  # noqa: Y015
+    _WhichOneofArgType__batch_norm: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm"]  # noqa: Y015
+    _WhichOneofReturnType__bias: _TypeAlias = _typing.Literal["bias"]  # noqa: Y015
+    _WhichOneofArgType__bias: _TypeAlias = _typing.Literal["_bias", b"_bias"]  # noqa: Y015
+    _WhichOneofReturnType__gate: _TypeAlias = _typing.Literal["gate"]  # noqa: Y015
+    _WhichOneofArgType__gate: _TypeAlias = _typing.Literal["_gate", b"_gate"]  # noqa: Y015
     _WhichOneofReturnType__input_domain: _TypeAlias = _typing.Literal["input_domain"]  # noqa: Y015
     _WhichOneofArgType__input_domain: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain"]  # noqa: Y015
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__lrn: _TypeAlias = _typing.Literal["lrn"]  # noqa: Y015
+    _WhichOneofArgType__lrn: _TypeAlias = _typing.Literal["_lrn", b"_lrn"]  # noqa: Y015
+    _WhichOneofReturnType__profile: _TypeAlias = _typing.Literal["profile"]  # noqa: Y015
+    _WhichOneofArgType__profile: _TypeAlias = _typing.Literal["_profile", b"_profile"]  # noqa: Y015
     _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
     _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__resize: _TypeAlias = _typing.Literal["resize"]  # noqa: Y015
+    _WhichOneofArgType__resize: _TypeAlias = _typing.Literal["_resize", b"_resize"]  # noqa: Y015
+    _WhichOneofReturnType__rules: _TypeAlias = _typing.Literal["rules"]  # noqa: Y015
+    _WhichOneofArgType__rules: _TypeAlias = _typing.Literal["_rules", b"_rules"]  # noqa: Y015
     _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
     _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__add) -> _WhichOneofReturnType__add | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_norm) -> _WhichOneofReturnType__batch_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias) -> _WhichOneofReturnType__bias | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gate) -> _WhichOneofReturnType__gate | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input_domain) -> _WhichOneofReturnType__input_domain | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lrn) -> _WhichOneofReturnType__lrn | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__profile) -> _WhichOneofReturnType__profile | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resize) -> _WhichOneofReturnType__resize | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rules) -> _WhichOneofReturnType__rules | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
 
 Global___DeepTaylorOptions: _TypeAlias = DeepTaylorOptions  # noqa: Y015
+
+@_typing.final
+class ExcitationBackpropOptions(_message.Message):
+    """Options of `excitation_backprop`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRASTIVE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    LRN_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    RESIZE_FIELD_NUMBER: _builtins.int
+    BATCH_NORM_FIELD_NUMBER: _builtins.int
+    ADD_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    contrastive: _builtins.bool
+    """Subtract what speaks against the class, by the negated last layer.
+    Default: false.
+    """
+    rules: _builtins.str
+    """Rules for single layers, before the composite's: PATTERN:RULE, comma between them. A pattern is
+    a node's name with * and ?, or an operator; the first that fits holds.
+    Default: unset.
+    """
+    start: Global___Start.ValueType
+    """What is distributed.
+    Default: score.
+    """
+    bias: Global___BiasShare.ValueType
+    """What biases take of the relevance.
+    Default: keep.
+    """
+    lrn: Global___Lrn.ValueType
+    """How relevance passes local response normalisation.
+    Default: pass.
+    """
+    gate: Global___Gate.ValueType
+    """How a product of signal and gate shares.
+    Default: signal.
+    """
+    resize: Global___ResizeShare.ValueType
+    """How relevance passes interpolation.
+    Default: norm.
+    """
+    batch_norm: Global___BatchNorm.ValueType
+    """What becomes of batch normalisation that follows no layer with weights.
+    Default: merge.
+    """
+    add: Global___AddShare.ValueType
+    """How a sum of branches shares.
+    Default: norm.
+    """
+    layer: _builtins.str
+    """Name of a tensor [N, K, h, w] where relevance is read; unset, at the image.
+    Default: unset.
+    """
+    profile: _builtins.bool
+    """Also sum the relevance at every tensor that all paths pass.
+    Default: false.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    def __init__(
+        self,
+        *,
+        contrastive: _builtins.bool | None = ...,
+        rules: _builtins.str | None = ...,
+        start: Global___Start.ValueType | None = ...,
+        bias: Global___BiasShare.ValueType | None = ...,
+        lrn: Global___Lrn.ValueType | None = ...,
+        gate: Global___Gate.ValueType | None = ...,
+        resize: Global___ResizeShare.ValueType | None = ...,
+        batch_norm: Global___BatchNorm.ValueType | None = ...,
+        add: Global___AddShare.ValueType | None = ...,
+        layer: _builtins.str | None = ...,
+        profile: _builtins.bool | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
+    _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
+    _WhichOneofReturnType__batch_norm: _TypeAlias = _typing.Literal["batch_norm"]  # noqa: Y015
+    _WhichOneofArgType__batch_norm: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm"]  # noqa: Y015
+    _WhichOneofReturnType__bias: _TypeAlias = _typing.Literal["bias"]  # noqa: Y015
+    _WhichOneofArgType__bias: _TypeAlias = _typing.Literal["_bias", b"_bias"]  # noqa: Y015
+    _WhichOneofReturnType__contrastive: _TypeAlias = _typing.Literal["contrastive"]  # noqa: Y015
+    _WhichOneofArgType__contrastive: _TypeAlias = _typing.Literal["_contrastive", b"_contrastive"]  # noqa: Y015
+    _WhichOneofReturnType__gate: _TypeAlias = _typing.Literal["gate"]  # noqa: Y015
+    _WhichOneofArgType__gate: _TypeAlias = _typing.Literal["_gate", b"_gate"]  # noqa: Y015
+    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
+    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
+    _WhichOneofReturnType__lrn: _TypeAlias = _typing.Literal["lrn"]  # noqa: Y015
+    _WhichOneofArgType__lrn: _TypeAlias = _typing.Literal["_lrn", b"_lrn"]  # noqa: Y015
+    _WhichOneofReturnType__profile: _TypeAlias = _typing.Literal["profile"]  # noqa: Y015
+    _WhichOneofArgType__profile: _TypeAlias = _typing.Literal["_profile", b"_profile"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__resize: _TypeAlias = _typing.Literal["resize"]  # noqa: Y015
+    _WhichOneofArgType__resize: _TypeAlias = _typing.Literal["_resize", b"_resize"]  # noqa: Y015
+    _WhichOneofReturnType__rules: _TypeAlias = _typing.Literal["rules"]  # noqa: Y015
+    _WhichOneofArgType__rules: _TypeAlias = _typing.Literal["_rules", b"_rules"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__add) -> _WhichOneofReturnType__add | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_norm) -> _WhichOneofReturnType__batch_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias) -> _WhichOneofReturnType__bias | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contrastive) -> _WhichOneofReturnType__contrastive | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gate) -> _WhichOneofReturnType__gate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lrn) -> _WhichOneofReturnType__lrn | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__profile) -> _WhichOneofReturnType__profile | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resize) -> _WhichOneofReturnType__resize | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rules) -> _WhichOneofReturnType__rules | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___ExcitationBackpropOptions: _TypeAlias = ExcitationBackpropOptions  # noqa: Y015

@@ -4,6 +4,7 @@ from . import (
     cam,
     deconvnet,
     deep_taylor,
+    excitation_backprop,
     grad_cam,
     grad_cam_plus_plus,
     gradient,
@@ -21,6 +22,7 @@ from . import (
 __all__ = [
     "cam",
     "deep_taylor",
+    "excitation_backprop",
     "deconvnet",
     "grad_cam",
     "grad_cam_plus_plus",

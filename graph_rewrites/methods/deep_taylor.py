@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from onnxplain.graph_rewrites.composites import deep_taylor_composite
+from onnxplain.graph_rewrites.composites import RuleSettings, deep_taylor_composite
 from onnxplain.graph_rewrites.method import Access, declare
-from onnxplain.graph_rewrites.options import InputDomain, Reduction, Start
+from onnxplain.graph_rewrites.options import (
+    Add,
+    BatchNorm,
+    Bias,
+    Gate,
+    InputDomain,
+    Layer,
+    Lrn,
+    Profile,
+    Reduction,
+    Resize,
+    Rules,
+    Start,
+)
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 
-from .propagation import propagated
+from .propagation import Readings, propagated
 
 __all__ = ["deep_taylor"]
 
@@ -25,10 +38,28 @@ def deep_taylor(
     rewriting: Rewriting,
     *,
     input_domain: InputDomain = "auto",
+    rules: Rules = None,
     start: Start = "positive_score",
+    bias: Bias = "keep",
+    lrn: Lrn = "pass",
+    gate: Gate = "signal",
+    resize: Resize = "norm",
+    batch_norm: BatchNorm = "merge",
+    add: Add = "norm",
+    layer: Layer = None,
+    profile: Profile = False,
     reduction: Reduction = "sum",
 ) -> Maps:
     """Positive relevance by Taylor expansions of each layer, the first by the image's domain."""
     rewriting.refuse_contrast("deep_taylor")
-    composite = deep_taylor_composite(_FIRST[input_domain])
-    return propagated(rewriting, composite, start=start, reduction=reduction)
+    return propagated(
+        rewriting,
+        deep_taylor_composite(_FIRST[input_domain]),
+        start=start,
+        reduction=reduction,
+        settings=RuleSettings(bias=bias),
+        rules=rules,
+        readings=Readings(lrn=lrn, gate=gate, resize=resize, batch_norm=batch_norm, add=add),
+        layer=layer,
+        profile=profile,
+    )

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from onnxplain.graph_rewrites.composites import COMPOSITES
+from onnxplain.graph_rewrites.composites import COMPOSITES, RuleSettings
 from onnxplain.graph_rewrites.method import Access, declare
-from onnxplain.graph_rewrites.options import CompositeName, Epsilon, Gamma, Reduction, Start
+from onnxplain.graph_rewrites.options import (
+    Add,
+    Alpha,
+    BatchNorm,
+    Beta,
+    Bias,
+    CompositeName,
+    Epsilon,
+    Gamma,
+    Gate,
+    Layer,
+    Lrn,
+    Profile,
+    Reduction,
+    Resize,
+    Rules,
+    Start,
+)
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 
-from .propagation import propagated
+from .propagation import Readings, propagated
 
 __all__ = ["lrp"]
 
@@ -23,9 +40,20 @@ def lrp(
     rewriting: Rewriting,
     *,
     composite: CompositeName = "epsilon_plus",
+    rules: Rules = None,
     start: Start = "score",
     epsilon: Epsilon = 1e-6,
     gamma: Gamma = 0.25,
+    alpha: Alpha = 2.0,
+    beta: Beta = 1.0,
+    bias: Bias = "keep",
+    lrn: Lrn = "pass",
+    gate: Gate = "signal",
+    resize: Resize = "norm",
+    batch_norm: BatchNorm = "merge",
+    add: Add = "norm",
+    layer: Layer = None,
+    profile: Profile = False,
     reduction: Reduction = "sum",
 ) -> Maps:
     """Distribute the score over the image, layer by layer, in shares of what each input adds."""
@@ -34,6 +62,9 @@ def lrp(
         COMPOSITES[composite],
         start=start,
         reduction=reduction,
-        stabiliser=epsilon,
-        share=gamma,
+        settings=RuleSettings(epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta, bias=bias),
+        rules=rules,
+        readings=Readings(lrn=lrn, gate=gate, resize=resize, batch_norm=batch_norm, add=add),
+        layer=layer,
+        profile=profile,
     )

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import onnx_ir as ir
-from onnxplain.graph_rewrites.composites import Composite, assign
-from onnxplain.graph_rewrites.engine import backward
-from onnxplain.graph_rewrites.merging import merge_batch_norms
+from onnxplain.graph_rewrites.builder import Builder, constant_array
+from onnxplain.graph_rewrites.composites import (
+    Composite,
+    RuleSettings,
+    assign,
+    keep_sign,
+    read_rules,
+)
+from onnxplain.graph_rewrites.engine import backward, label
+from onnxplain.graph_rewrites.features import bottlenecks
 from onnxplain.graph_rewrites.paths import nodes_between
+from onnxplain.graph_rewrites.patterns import simplify
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 from onnxplain.graph_rewrites.rules.bounds import ImageBounds
-from onnxplain.graph_rewrites.rules.relevance import relevance_table
+from onnxplain.graph_rewrites.rules.layers import LINEAR
+from onnxplain.graph_rewrites.rules.relevance import Propagation, is_mergeable, relevance_table
+from onnxplain.graph_rewrites.rules.relevance_rules import is_not_negative
 
-__all__ = ["propagated"]
+__all__ = ["Readings", "propagated"]
+
+_SHARING = (
+    "Add", "AveragePool", "BatchNormalization", "GlobalAveragePool", "Mean", "ReduceMean",
+    "ReduceSum", "Resize", "Sub", "Sum",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """How relevance passes what is no layer with weights; see `Propagation`."""
+
+    activations: str = "pass"
+    lrn: str = "pass"
+    gate: str = "signal"
+    resize: str = "norm"
+    batch_norm: str = "merge"
+    add: str = "norm"
 
 
 def propagated(
@@ -20,8 +50,11 @@ def propagated(
     *,
     start: str,
     reduction: str,
-    stabiliser: float = 1e-6,
-    share: float = 0.25,
+    settings: RuleSettings | None = None,
+    rules: str | None = None,
+    readings: Readings | None = None,
+    layer: str | None = None,
+    profile: bool = False,
 ) -> Maps:
     """Return the maps of relevance propagation.
 
@@ -30,25 +63,54 @@ def propagated(
     start
         What is distributed: ``score``, the score itself; ``positive_score``, its positive part;
         ``one``.
-    stabiliser, share
-        See `assign`.
+    settings, rules
+        The numbers in the rules, and overrides of the composite; see `assign`.
+    layer
+        Name of a tensor ``[N, K, h, w]``: where relevance is read, instead of at the image.
+    profile
+        Whether to sum the relevance at every tensor that all paths to the score go through.
     """
-    op, anatomy = rewriting.op, rewriting.anatomy
-    merge_batch_norms(rewriting.graph)
+    op, anatomy, how = rewriting.op, rewriting.anatomy, readings or Readings()
+    overrides = read_rules(rules)
+    simplify(rewriting.graph)
     nodes = nodes_between([anatomy.pixels], [anatomy.logits], lambda node: False)
-    rules = assign(composite, nodes, stabiliser=stabiliser, share=share)
-    image = ImageBounds(anatomy.pixels, *rewriting.bounds()) if composite.first == "zbox" else None
-    relevance = _start(rewriting, start)
-    attribution = backward(
-        op, relevance_table(rules, image), {anatomy.logits: relevance}, [anatomy.pixels]
-    )[0]
-    found = op.ReduceSum(attribution, [1, 2, 3], keepdims=0)
-    given = op.ReduceSum(op.Reshape(relevance, [-1, anatomy.n_classes]), [1], keepdims=0)
-    return Maps(
-        attribution=attribution,
-        heatmap=rewriting.reduce_channels(attribution, reduction),
-        residual=op.Sub(found, given),
+    assigned = assign(composite, nodes, settings or RuleSettings(), overrides)
+    bounded = any(rule.is_bounded for rule in assigned.values())
+    propagation = Propagation(
+        assigned,
+        ImageBounds(anatomy.pixels, *rewriting.bounds()) if bounded else None,
+        warn=rewriting.warn,
+        **vars(how),
     )
+    if keep_sign(assigned):
+        _tell_what_brings_signs(rewriting, nodes, how)
+    relevance = _start(rewriting, start)
+    features = None if layer is None else rewriting.features(layer)
+    read = _read_at([anatomy.pixels, *bottlenecks(nodes, anatomy)]) if profile else []
+    wrt = [anatomy.pixels if features is None else features.value, *read]
+    arrived, *inner = backward(op, relevance_table(propagation), {anatomy.logits: relevance}, wrt)
+    given = _sum(op, relevance)
+    maps = {"residual": op.Sub(_sum(op, arrived), given)}
+    if features is None:
+        maps |= {
+            "attribution": arrived,
+            "heatmap": rewriting.reduce_channels(arrived, reduction),
+        }
+    else:
+        native = op.ReduceSum(arrived, [features.channel_axis], keepdims=0)
+        maps |= {"native_heatmap": native, "heatmap": rewriting.upsample(native)}
+    if profile:
+        sums = [given, *(_sum(op, value) for value in reversed(inner))]
+        names = [anatomy.logits.name, *(value.name for value in reversed(read))]
+        maps["profile"] = rewriting.named_numbers("profile", names, sums)
+    if propagation.amplifications:
+        labels, ratios = zip(*propagation.amplifications, strict=True)
+        maps["amplification"] = rewriting.named_numbers("amplification", labels, ratios)
+    return Maps(**maps)
+
+
+def _sum(op: Builder, value: ir.Value) -> ir.Value:
+    return op.ReduceSum(op.Flatten(value, axis=1), [1], keepdims=0)
 
 
 def _start(rewriting: Rewriting, start: str) -> ir.Value:
@@ -58,3 +120,30 @@ def _start(rewriting: Rewriting, start: str) -> ir.Value:
         return weights
     relevance = op.Mul(weights, logits)
     return op.Relu(relevance) if start == "positive_score" else relevance
+
+
+def _read_at(values: Sequence[ir.Value]) -> list[ir.Value]:
+    """Return, of tensors that all paths go through, the first and what layers with weights take."""
+    inner = [value for value in values[1:] if any(u.op_type in LINEAR for u, _ in value.uses())]
+    return [values[0], *inner]
+
+
+def _tell_what_brings_signs(rewriting: Rewriting, nodes: Sequence[ir.Node], how: Readings) -> None:
+    """Warn of sums of signed values: they alone turn relevance of one sign into the other."""
+    signed = [
+        label(node)
+        for node in nodes
+        if node.op_type in _SHARING
+        and not (node.op_type == "Add" and how.add == "zplus")
+        and not (how.batch_norm == "merge" and is_mergeable(node))
+        and not all(
+            value is None or is_not_negative(value) or constant_array(value) is not None
+            for value in node.inputs
+        )
+    ]
+    if signed:
+        shown = ", ".join(signed[:5]) + (f" and {len(signed) - 5} more" if signed[5:] else "")
+        rewriting.warn(
+            "SIGNED_SUMMANDS",
+            f"relevance may change sign at sums of positive and negative values: {shown}",
+        )

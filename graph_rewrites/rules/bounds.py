@@ -11,8 +11,8 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 __all__ = ["Bounds", "ImageBounds", "carried"]
 
 _CARRIED = (
-    "Add", "Cast", "Div", "Flatten", "Mul", "Pad", "Reshape", "Squeeze", "Sub", "Transpose",
-    "Unsqueeze",
+    "Add", "BatchNormalization", "Cast", "Div", "Flatten", "Mul", "Pad", "Reshape", "Squeeze",
+    "Sub", "Transpose", "Unsqueeze",
 )  # fmt: skip
 
 Bounds = tuple[ir.Value, ir.Value]

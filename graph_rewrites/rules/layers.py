@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 from .convolution import Modify, convolution_adjoint, transposed_pads, window
 
-__all__ = ["CONVOLUTIONS", "LINEAR", "Layer"]
+__all__ = ["CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "layer_of"]
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 LINEAR = (*CONVOLUTIONS, "Gemm", "MatMul")
@@ -18,40 +19,21 @@ LINEAR = (*CONVOLUTIONS, "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear layer ``y = W x + b`` with constant weights."""
+    """A linear layer ``y = W x + b`` with constant weights.
+
+    The bias is ``[M]``, or a map that varies with the place, broadcastable to ``y``.
+    """
 
     op: Builder
     node: ir.Node
-
-    def __post_init__(self) -> None:
-        if constant_array(self.weight) is None:
-            raise UnsupportedNodeError("its weights are computed from the input")
-        if self.node.op_type == "Gemm" and (
-            attribute(self.node, "transA", 0)
-            or attribute(self.node, "alpha", 1.0) != 1.0
-            or attribute(self.node, "beta", 1.0) != 1.0
-        ):
-            raise UnsupportedNodeError("its alpha or beta is not 1, or its input is transposed")
-
-    @property
-    def x(self) -> ir.Value:
-        """The input."""
-        return operand(self.node, 0)
+    x: ir.Value
+    weight: ir.Value
+    bias: ir.Value | None
 
     @property
     def y(self) -> ir.Value:
         """The output."""
         return self.node.outputs[0]
-
-    @property
-    def weight(self) -> ir.Value:
-        """The weights."""
-        return operand(self.node, 1)
-
-    @property
-    def bias(self) -> ir.Value | None:
-        """The bias, if there is one."""
-        return self.node.inputs[2] if len(self.node.inputs) > 2 else None
 
     @property
     def _kernel(self) -> tuple[int, ...]:
@@ -60,12 +42,17 @@ class Layer:
 
     def forward(self, x: ir.Value, weights: Modify, bias: Modify | None) -> ir.Value:
         """Return ``weights(W) x + bias(b)``, without a bias where it is ``None``."""
-        op, node = self.op, self.node
-        operands = [x, weights(op, self.weight)]
-        if bias is not None and self.bias is not None:
-            operands.append(bias(op, self.bias))
-        attributes = {name: attribute(node, name) for name in node.attributes}
-        return getattr(op, node.op_type)(*operands, **attributes)  # type: ignore[no-any-return]
+        op, operands = self.op, [x, weights(self.op, self.weight)]
+        extra = None if bias is None or self.bias is None else bias(op, self.bias)
+        if extra is not None and not self._has_bias_map:
+            operands.append(extra)
+        attributes = {name: attribute(self.node, name) for name in self.node.attributes}
+        y: ir.Value = getattr(op, self.node.op_type)(*operands, **attributes)
+        return y if extra is None or not self._has_bias_map else op.Add(y, extra)
+
+    @property
+    def _has_bias_map(self) -> bool:
+        return self.bias is not None and constant_array(self.bias) is None
 
     def adjoint(self, dy: ir.Value, weights: Modify) -> ir.Value:
         """Return ``weights(W)^T dy``, shaped like the input."""
@@ -90,3 +77,62 @@ class Layer:
         if len(axes) != 2:
             raise UnsupportedNodeError("its weights are no matrix")
         return op.MatMul(dy, op.Transpose(weight, perm=[1, 0]))
+
+
+def layer_of(op: Builder, node: ir.Node) -> Layer:
+    """Return the node as a linear layer."""
+    weight, bias = operand(node, 1), node.inputs[2] if len(node.inputs) > 2 else None
+    if constant_array(weight) is None:
+        raise UnsupportedNodeError("its weights are computed from the input")
+    if bias is not None and constant_array(bias) is None:
+        raise UnsupportedNodeError("its bias is computed from the input")
+    if node.op_type == "Gemm" and (
+        attribute(node, "transA", 0)
+        or attribute(node, "alpha", 1.0) != 1.0
+        or attribute(node, "beta", 1.0) != 1.0
+    ):
+        raise UnsupportedNodeError("its alpha or beta is not 1, or its input is transposed")
+    return Layer(op, node, operand(node), weight, bias)
+
+
+def behind_norm(op: Builder, node: ir.Node, norm: ir.Node) -> Layer:
+    """Return the linear layer ``node`` with the BatchNormalization before it made part of it.
+
+    ``W (s x + t) + b = (W s) x + (W t + b)``, where zeros that the layer pads with are no ``t``:
+    the bias then varies with the place, and is computed by the layer itself.
+    """
+    layer = layer_of(op, node)
+    scale, shift, mean, variance = (
+        np.asarray(constant_array(value), np.float64) for value in norm.inputs[1:5]
+    )
+    slope = scale / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
+    offset = shift - mean * slope
+    array = np.asarray(constant_array(layer.weight))
+    weight = op.constant((array * _along_input(node, array, slope)).astype(array.dtype))
+    if node.op_type in CONVOLUTIONS:
+        spatial = [1] * (array.ndim - 2)
+        constant = op.constant(offset.astype(array.dtype).reshape(1, -1, *spatial))
+        sizes = [1, *dims(layer.x)[1:]]
+        shape = op.Concat([1], op.Shape(layer.x, start=1), axis=0) if None in sizes else sizes
+        bias = layer.forward(op.Expand(constant, shape), _itself, _itself)
+        return Layer(op, node, operand(norm), weight, bias)
+    total = offset @ (array.T if attribute(node, "transB", 0) else array)
+    if layer.bias is not None:
+        total = total + np.asarray(constant_array(layer.bias)).reshape(-1)
+    return Layer(op, node, operand(norm), weight, op.constant(total.astype(array.dtype)))
+
+
+def _itself(op: Builder, value: ir.Value) -> ir.Value:
+    return value
+
+
+def _along_input(node: ir.Node, weight: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Return a factor per input channel, broadcastable to the weights."""
+    spatial = [1] * (weight.ndim - 2)
+    if node.op_type == "Conv":
+        group = attribute(node, "group", 1)
+        of_group = np.repeat(slope.reshape(group, 1, -1), weight.shape[0] // group, axis=1)
+        return of_group.reshape(weight.shape[0], -1, *spatial)
+    if node.op_type == "Gemm" and attribute(node, "transB", 0):
+        return slope.reshape(1, -1)
+    return slope.reshape(-1, 1, *spatial)

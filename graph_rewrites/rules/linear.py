@@ -7,7 +7,7 @@ from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand, 
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError, unbroadcast
 
 from .convolution import unmodified
-from .layers import Layer
+from .layers import layer_of
 from .tables import gradient
 
 __all__: list[str] = []
@@ -16,7 +16,7 @@ __all__: list[str] = []
 @gradient.rule("Conv", "ConvTranspose")
 def convolution(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = the adjoint of the operator; its weights are constants."""
-    dx = Layer(op, node).adjoint(dy, unmodified)
+    dx = layer_of(op, node).adjoint(dy, unmodified)
     return [dx, *[None] * (len(node.inputs) - 1)]
 
 

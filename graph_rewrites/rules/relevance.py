@@ -8,36 +8,65 @@ Montavon et al. 2017, 2019; in the form of Zennit (Anders et al. 2021).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, constant_array, operand
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
 from onnxplain.graph_rewrites.engine import (
     Contributions,
     RuleTable,
     UnsupportedNodeError,
+    label,
     unbroadcast,
 )
 
 from .bounds import ImageBounds, carried
-from .layers import LINEAR, Layer
+from .layers import LINEAR, Layer, behind_norm, layer_of
+from .products import POINTWISE, gate_index, is_activation, linear_index
 from .relevance_rules import LinearRule, stabilised
 from .tables import gradient
 
-__all__ = ["relevance_table"]
+__all__ = ["Propagation", "is_mergeable", "relevance_table"]
 
 _ROUTING = (
     "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherND",
     "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
     "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
-_ACTIVATIONS = (
-    "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LRN", "LeakyRelu", "Mish", "PRelu",
-    "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
-_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Resize")
-_GATES = ("HardSigmoid", "Sigmoid", "Softmax", "Tanh")
-_THROUGH = ("Expand", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_MEANS = ("AveragePool", "GlobalAveragePool", "Mean", "ReduceMean", "ReduceSum")
+
+
+@dataclass
+class Propagation:
+    """What holds in one propagation.
+
+    Attributes
+    ----------
+    rules
+        The rule of every linear layer on the way.
+    image
+        Where the rule zbox gets its bounds from.
+    activations, lrn, gate, resize, batch_norm, add
+        How relevance passes what is no linear layer; the options of these names, and whether
+        activations pass relevance on or multiply it by their ``gradient``.
+    warn
+        Told of what had to be guessed.
+    amplifications
+        Of every sum of branches: its name, and how many times the relevance that arrives its
+        shares add up to, regardless of sign, ``[N]``.
+    """
+
+    rules: Mapping[ir.Node, LinearRule]
+    image: ImageBounds | None = None
+    activations: str = "pass"
+    lrn: str = "pass"
+    gate: str = "signal"
+    resize: str = "norm"
+    batch_norm: str = "merge"
+    add: str = "norm"
+    warn: Callable[[str, str], None] = lambda code, message: None
+    amplifications: list[tuple[str, ir.Value]] = field(default_factory=list)
 
 
 def propagate(
@@ -45,6 +74,10 @@ def propagate(
 ) -> ir.Value:
     """Return the relevance of a layer's input from that of its output."""
     op, shares = layer.op, []
+    if not rule.parts:
+        if dims(layer.x) != dims(layer.y):
+            raise UnsupportedNodeError("its output has another shape than its input: no rule pass")
+        return relevance
     bounds = carried(op, image, layer.x) if image is not None and rule.is_bounded else None
     for part in rule.parts:
         copies = [
@@ -72,14 +105,78 @@ def propagate(
     return total
 
 
-def relevance_table(rules: Mapping[ir.Node, LinearRule], image: ImageBounds | None) -> RuleTable:
-    """Return the table of one propagation: ``rules`` says what holds at each linear layer."""
+def relevance_table(propagation: Propagation) -> RuleTable:
+    """Return the table of one propagation."""
     table = RuleTable("lrp", _base)
+    how = propagation
 
     @table.rule(*LINEAR)
     def linear(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        norm = operand(node).producer()
+        merged = norm is not None and how.batch_norm == "merge" and is_mergeable(norm)
+        layer = behind_norm(op, node, norm) if norm and merged else layer_of(op, node)
         nothing = [None] * (len(node.inputs) - 1)
-        return [propagate(Layer(op, node), rules[node], relevance, image), *nothing]
+        return [propagate(layer, how.rules[node], relevance, how.image), *nothing]
+
+    @table.rule("BatchNormalization")
+    def batch_normalization(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        """Pass on what layers behind it made their own; else as a layer of its own."""
+        if how.batch_norm == "pass" or (how.batch_norm == "merge" and is_mergeable(node)):
+            return [relevance, *[None] * 4]
+        if how.batch_norm == "gradient":
+            return _by_gradient(op, node, relevance)
+        return _by_norm(op, node, relevance)
+
+    @table.rule("Add", "Sum", "Sub")
+    def summands(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        """Share in proportion to the summands, constants among them (norm)."""
+        shares = _shares(op, node, relevance, positive=how.add == "zplus")
+        if sum(share is not None for share in shares) > 1 and rank(node.outputs[0]) is not None:
+            how.amplifications.append((label(node), _amplification(op, shares, relevance)))
+        return shares
+
+    @table.rule("Mul", "Div")
+    def product(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        """Pass the relevance to the signal: the factor that is no constant and no gate."""
+        constants = [constant_array(value) is not None for value in node.inputs]
+        if any(constants):
+            index = constants.index(False)
+        elif is_activation(node):
+            if how.activations == "gradient":
+                return _by_gradient(op, node, relevance)
+            found = linear_index(node)
+            if found is None:
+                return _halves(op, node, relevance)
+            index = found
+        elif how.gate == "gradient":
+            return _by_gradient(op, node, relevance)
+        else:
+            gate = 1 if node.op_type == "Div" else gate_index(node)
+            if gate is None:
+                how.warn(
+                    "AMBIGUOUS_GATE",
+                    f"which factor of {label(node)} is the gate is not clear: each gets half",
+                )
+                return _halves(op, node, relevance)
+            index = 1 - gate
+        shares: Contributions = [None, None]
+        shares[index] = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
+        return shares
+
+    @table.rule("LRN")
+    def response(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        return [relevance] if how.lrn == "pass" else _by_gradient(op, node, relevance)
+
+    @table.rule("Resize")
+    def resize(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        by = _by_norm if how.resize == "norm" else _by_gradient
+        return by(op, node, relevance)
+
+    @table.rule(*POINTWISE)
+    def activation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        if how.activations == "gradient":
+            return _by_gradient(op, node, relevance)
+        return [relevance, *[None] * (len(node.inputs) - 1)]
 
     return table
 
@@ -89,73 +186,113 @@ _base.adopt(gradient, *_ROUTING)
 _base.adopt_constants(gradient)
 
 
-@_base.rule(*_ACTIVATIONS)
-def activation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Pass the relevance on."""
-    return [relevance, *[None] * (len(node.inputs) - 1)]
-
-
 @_base.rule("Cast")
 def cast(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     """Pass the relevance on, in the type of the input."""
     return [op.CastLike(relevance, operand(node))]
 
 
-@_base.rule("Add", "Sum", "Sub")
-def summands(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Share in proportion to the summands, constants among them (norm)."""
-    y = node.outputs[0]
-    quotient = op.Div(relevance, stabilised(op, y))
-    contributions: Contributions = []
-    for index in range(len(node.inputs)):
-        x = operand(node, index)
-        share = op.Mul(x, quotient)
-        share = op.Neg(share) if node.op_type == "Sub" and index == 1 else share
-        constant = constant_array(x) is not None
-        contributions.append(None if constant else unbroadcast(op, share, y, x))
-    return contributions
-
-
-@_base.rule("Mul", "Div")
-def product(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Pass the relevance to the signal: the factor that is no constant and no gate."""
-    a, b = operand(node, 0), operand(node, 1)
-    if constant_array(b) is not None or (_is_gate(b, a) and not _is_gate(a, b)):
-        return [relevance, None]
-    if node.op_type == "Mul" and (constant_array(a) is not None or _is_gate(a, b)):
-        return [None, relevance]
-    raise UnsupportedNodeError("which of its factors is the gate is not clear")
+@_base.rule("Max", "Min")
+def extremum(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """Beside constants an activation; of several values, the extremum takes all."""
+    varying = [value for value in node.inputs if constant_array(value) is None]
+    if len(varying) > 1:
+        return _by_gradient(op, node, relevance)
+    return [relevance if value is varying[0] else None for value in node.inputs]
 
 
 @_base.rule(*_MEANS)
 def mean(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Share in proportion to the elements (norm): x times the gradient of R / y."""
-    x, y = operand(node), node.outputs[0]
-    found = gradient.find(node, op.graph.opset_imports[""])
-    if found is None:
-        raise UnsupportedNodeError("this form of it has no gradient")
-    quotient = op.Div(relevance, stabilised(op, y))
-    (slope, *_) = found.rule(op, node, quotient)
-    share = op.Mul(x, slope)
+    """Share in proportion to the elements (norm)."""
+    return _by_norm(op, node, relevance)
+
+
+@_base.rule("InstanceNormalization", "LayerNormalization")
+def standardisation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """By the norm rule, the deviation it divides by taken as a constant.
+
+    ``y = a (x - mean) + shift`` with ``a = scale / deviation``: with ``q = R / y``, x gets
+    ``x (a q - mean(a q))``.
+    """
+    x, y, scale = operand(node), node.outputs[0], operand(node, 1)
+    n = rank(x)
+    if n is None:
+        raise UnsupportedNodeError("the rank of its input is unknown")
+    axes = list(range(2, n))
+    if node.op_type == "LayerNormalization":
+        axes = list(range(attribute(node, "axis", -1) % n, n))
+    else:
+        scale = op.Reshape(scale, [-1] + [1] * (n - 2))
+    centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
+    variance = op.ReduceMean(op.Mul(centred, centred), axes, keepdims=1)
+    deviation = op.Sqrt(op.Add(variance, attribute(node, "epsilon", 1e-5)))
+    slope = op.Div(op.Mul(scale, op.Div(relevance, stabilised(op, y))), deviation)
+    share = op.Mul(x, op.Sub(slope, op.ReduceMean(slope, axes, keepdims=1)))
     return [share, *[None] * (len(node.inputs) - 1)]
 
 
-@_base.rule("BatchNormalization")
-def batch_normalization(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Treat it as a linear layer by the epsilon rule; those behind linear layers are merged."""
-    x, y = operand(node), node.outputs[0]
-    if any(user.op_type in LINEAR for user, _ in y.uses()):
-        raise UnsupportedNodeError("it stands before a linear layer and cannot be merged into it")
+def is_mergeable(norm: ir.Node) -> bool:
+    """Return whether every user of a BatchNormalization is a layer that can take it in."""
+    if norm.op_type != "BatchNormalization" or norm.outputs[0].is_graph_output():
+        return False
+    known = all(constant_array(value) is not None for value in norm.inputs[1:5])
+    users = norm.outputs[0].uses()
+    linear = all(
+        user.op_type in LINEAR and index == 0 and constant_array(user.inputs[1]) is not None
+        for user, index in users
+    )
+    return known and linear and not attribute(norm, "training_mode", 0)
+
+
+def _by_gradient(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     found = gradient.find(node, op.graph.opset_imports[""])
-    assert found is not None
-    slope = found.rule(op, node, op.Div(relevance, stabilised(op, y)))[0]
-    return [op.Mul(x, slope), *[None] * (len(node.inputs) - 1)]
+    if found is None:
+        raise UnsupportedNodeError("this form of it has no gradient")
+    shares: Contributions = found.rule(op, node, relevance)
+    if not found.broadcasts:
+        return shares
+    y = node.outputs[0]
+    return [
+        None if share is None or x is None else unbroadcast(op, share, y, x)
+        for x, share in zip(node.inputs, shares, strict=True)
+    ]
 
 
-def _is_gate(value: ir.Value, signal: ir.Value) -> bool:
-    """Return whether the value ends in a squashing function, or is smaller by broadcasting."""
-    node = value.producer()
-    while node is not None and node.op_type in _THROUGH:
-        value = operand(node)
-        node = value.producer()
-    return node is not None and node.op_type in _GATES
+def _by_norm(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """Share in proportion to what is summed: x times the gradient of R / y."""
+    quotient = op.Div(relevance, stabilised(op, node.outputs[0]))
+    slopes = _by_gradient(op, node, quotient)
+    return [
+        None if slope is None or x is None or constant_array(x) is not None else op.Mul(x, slope)
+        for x, slope in zip(node.inputs, slopes, strict=True)
+    ]
+
+
+def _shares(op: Builder, node: ir.Node, relevance: ir.Value, *, positive: bool) -> Contributions:
+    """Return each summand's share: of the sum, or of the sum of the positive ones."""
+    y, terms = node.outputs[0], []
+    for index in range(len(node.inputs)):
+        x = operand(node, index)
+        term = op.Neg(x) if node.op_type == "Sub" and index == 1 else x
+        terms.append(op.Relu(term) if positive else term)
+    total = op.Sum(*terms) if positive else y
+    quotient = op.Div(relevance, stabilised(op, total, is_positive=positive))
+    return [
+        None
+        if constant_array(x) is not None
+        else unbroadcast(op, op.Mul(term, quotient), y, operand(node, index))
+        for index, (x, term) in enumerate(zip(node.inputs, terms, strict=True))
+    ]
+
+
+def _halves(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    half = op.Mul(relevance, 0.5)
+    return [unbroadcast(op, half, node.outputs[0], operand(node, index)) for index in range(2)]
+
+
+def _amplification(op: Builder, shares: Contributions, relevance: ir.Value) -> ir.Value:
+    def size(value: ir.Value) -> ir.Value:
+        return op.ReduceL1(op.Flatten(value, axis=1), [1], keepdims=0)
+
+    total = op.Sum(*[size(share) for share in shares if share is not None])
+    return op.Div(total, op.Add(size(relevance), 1e-30))

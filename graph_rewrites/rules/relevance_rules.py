@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, constant_array
@@ -16,19 +16,30 @@ __all__ = [
     "LinearRule",
     "Part",
     "alpha_beta",
+    "contrast",
     "epsilon",
     "flat",
     "gamma",
+    "is_not_negative",
+    "norm",
+    "passing",
     "stabilised",
     "w_square",
+    "with_bias",
     "zbox",
     "zplus",
 ]
 
 STABILISER = 1e-6
 
-_THROUGH = ("Expand", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "ThresholdedRelu")
+_MOVES = (
+    "AveragePool", "Expand", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "LRN", "MaxPool",
+    "ReduceMean", "ReduceSum", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+_TOGETHER = ("Add", "Concat", "Mul", "Sum")
+_NOT_NEGATIVE = (
+    "Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt",
+)  # fmt: skip
 
 Input = Callable[[Builder, ir.Value, "Bounds | None"], "ir.Value | None"]
 
@@ -38,12 +49,12 @@ def _same(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
 
 
 def _positive_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
-    return x if _is_not_negative(x) else op.Relu(x)
+    return x if is_not_negative(x) else op.Relu(x)
 
 
 def _negative_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value | None:
     """Return ``min(x, 0)``; nothing where that is nothing."""
-    return None if _is_not_negative(x) else op.Neg(op.Relu(op.Neg(x)))
+    return None if is_not_negative(x) else op.Neg(op.Relu(op.Neg(x)))
 
 
 def _ones(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
@@ -100,11 +111,16 @@ class Part:
 
 @dataclass(frozen=True)
 class LinearRule:
-    """A rule for linear layers: its parts, and what stabilises their denominators."""
+    """A rule for linear layers: its parts, and what stabilises their denominators.
+
+    With ``keeps_sign``, relevance of one sign stays of that sign. Without parts, the layer's input
+    gets what its output had.
+    """
 
     parts: Sequence[Part]
     stabiliser: float = STABILISER
     is_bounded: bool = False
+    keeps_sign: bool = False
 
 
 def epsilon(stabiliser: float) -> LinearRule:
@@ -118,7 +134,22 @@ _NEGATIVE = ((_positive_part, _minus), (_negative_part, _plus))
 
 def zplus() -> LinearRule:
     """Z+: what is positive of every product."""
-    return LinearRule([Part(_POSITIVE, _plus, is_positive=True)])
+    return LinearRule([Part(_POSITIVE, _plus, is_positive=True)], keeps_sign=True)
+
+
+def contrast() -> LinearRule:
+    """Excitation minus inhibition: what speaks for an output by z+ of W, against it by z+ of -W."""
+    return alpha_beta(1, 1)
+
+
+def norm() -> LinearRule:
+    """In proportion to the summands: epsilon, with its smallest stabiliser."""
+    return epsilon(STABILISER)
+
+
+def passing() -> LinearRule:
+    """Unchanged."""
+    return LinearRule([])
 
 
 def alpha_beta(alpha: float, beta: float) -> LinearRule:
@@ -141,12 +172,12 @@ def gamma(share: float) -> LinearRule:
 
 def w_square() -> LinearRule:
     """Squares of the weights, whatever x is."""
-    return LinearRule([Part([(_ones, _squared)], _squared, is_positive=True)])
+    return LinearRule([Part([(_ones, _squared)], _squared, is_positive=True)], keeps_sign=True)
 
 
 def flat() -> LinearRule:
     """Equal shares."""
-    return LinearRule([Part([(_ones, _all_ones)], None, is_positive=True)])
+    return LinearRule([Part([(_ones, _all_ones)], None, is_positive=True)], keeps_sign=True)
 
 
 def zbox() -> LinearRule:
@@ -154,7 +185,25 @@ def zbox() -> LinearRule:
     copies = [
         (_same, unmodified), (_bound(0), _negated(_plus)), (_bound(1), _negated(_minus)),
     ]  # fmt: skip
-    return LinearRule([Part(copies, None)], is_bounded=True)
+    return LinearRule([Part(copies, None)], is_bounded=True, keeps_sign=True)
+
+
+def with_bias(rule: LinearRule, bias: str) -> LinearRule:
+    """Return the rule with the biases' share: ``keep``, ``ignore`` or ``clamp`` (at most 0)."""
+    if bias == "keep":
+        return rule
+    parts = [
+        replace(
+            part,
+            bias=None if bias == "ignore" or part.bias is None else _clamped(part.bias),
+        )
+        for part in rule.parts
+    ]
+    return replace(rule, parts=parts)
+
+
+def _clamped(modify: Modify) -> Modify:
+    return lambda op, bias: modify(op, _minus(op, bias))
 
 
 def stabilised(
@@ -167,15 +216,22 @@ def stabilised(
     return op.Add(z, op.Where(op.Less(z, 0.0), op.Neg(step), step))
 
 
-def _is_not_negative(value: ir.Value) -> bool:
-    """Return whether the value cannot be below 0, as far as the node that makes it tells."""
+def is_not_negative(value: ir.Value) -> bool:
+    """Return whether the value cannot be below 0, as far as the nodes that make it tell."""
+    array = constant_array(value)
+    if array is not None:
+        return bool((array >= 0).all())
     node = value.producer()
     if node is None:
         return False
     if node.op_type == "Clip":
         low = constant_array(node.inputs[1] if len(node.inputs) > 1 else None)
         return low is not None and bool((low >= 0).all())
-    if node.op_type in ("AveragePool", "Concat", "GlobalAveragePool", "MaxPool", *_THROUGH):
-        sources = node.inputs if node.op_type == "Concat" else node.inputs[:1]
-        return all(source is not None and _is_not_negative(source) for source in sources)
+    sources = [given for given in node.inputs if given is not None]
+    if node.op_type == "Max":
+        return any(is_not_negative(source) for source in sources)
+    if node.op_type in _TOGETHER:
+        return all(is_not_negative(source) for source in sources)
+    if node.op_type in _MOVES:
+        return is_not_negative(sources[0])
     return node.op_type in _NOT_NEGATIVE

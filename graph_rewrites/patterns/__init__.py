@@ -1,0 +1,31 @@
+"""Named patterns that bring a graph to fewer, larger layers; its outputs stay the same.
+
+The rules of relevance see through them to the network that was trained: a normalisation belongs to
+the layer it follows, a bias to the product it is added to.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from .affine import gather_affine, merge_affine
+from .dense import scale_dense, take_bias
+from .padding import fold_padding
+from .response import recognise_response_normalisation
+from .surgery import Folded
+
+__all__ = ["PATTERNS", "Folded", "simplify"]
+
+PATTERNS = {
+    "response_normalisation": recognise_response_normalisation,
+    "dense_factors": scale_dense,
+    "dense_bias": take_bias,
+    "affine_after_layer": merge_affine,
+    "affine_before_layer": gather_affine,
+    "padding": fold_padding,
+}
+
+
+def simplify(graph: ir.Graph) -> dict[str, list[Folded]]:
+    """Apply all patterns, in order; return what each did, by the pattern's name."""
+    return {name: pattern(graph) for name, pattern in PATTERNS.items()}
