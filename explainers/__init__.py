@@ -4,13 +4,15 @@ if not __name__.startswith("onnxplain."):
     raise ImportError("import onnxplain.explainers, not explainers")
 
 from . import methods
-from .classifier import Scores, TensorInfo
+from .access import Applicability
+from .classifier import Scores
 from .control import Control, Progress
 from .explanation import Explanation, Notice, Provenance
 from .images import ImageLike
 from .loading import load
-from .model import Applicability, Model
+from .model import Model
 from .prediction import ClassScore, Prediction
+from .predictor import Predictor, TensorInfo
 from .preprocessing import PRESETS, Preprocessing
 from .run import Result, Run
 from .targets import Target
@@ -25,6 +27,7 @@ __all__ = [
     "Model",
     "Notice",
     "Prediction",
+    "Predictor",
     "Preprocessing",
     "Progress",
     "Provenance",

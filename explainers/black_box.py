@@ -18,9 +18,6 @@ __all__ = ["PictureRun"]
 
 Array = npt.NDArray[Any]
 
-_BYTES_OF_ACTIVATIONS = 256 * 2**20
-_MAX_BATCH = 32
-
 
 class PictureRun(InputRun):
     """One input explained by perturbing it; the `Run` that a black-box method gets.
@@ -38,7 +35,11 @@ class PictureRun(InputRun):
         control: Control,
     ) -> None:
         super().__init__(
-            prepared, classifier, targets, batch_size or _batch_size(prepared.x), control
+            prepared,
+            classifier,
+            targets,
+            classifier.batch_size(prepared.x, control, batch_size),
+            control,
         )
         self.picture: Array = prepared.perturbed
         self.from_tensor = prepared.from_tensor
@@ -63,11 +64,3 @@ class PictureRun(InputRun):
             low, high = np.zeros(1), np.full(1, 255.0)
         found: npt.NDArray[np.float32] = baseline(name, values, low, high, 3, random)[0]
         return found
-
-
-def _batch_size(x: Array) -> int:
-    """Return how many rows are fed at once: many small pictures, few large ones.
-
-    A CNN's widest activations take around 32 times the bytes of its input.
-    """
-    return int(np.clip(_BYTES_OF_ACTIVATIONS // (32 * 4 * x.size), 1, _MAX_BATCH))

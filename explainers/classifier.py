@@ -1,52 +1,29 @@
-"""The model as a black box: its own graph, run forward, from inputs to class scores."""
+"""The model as a black box: from inputs to class scores, wherever it runs."""
 
 from __future__ import annotations
 
-import re
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnxplain.graph_rewrites import (
-    FailedPrecondition,
-    InvalidArgument,
-    Violation,
-    expose_scores,
-)
+from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, Violation
 from scipy.special import expit, softmax
 
+from .batching import best_batch_size
 from .control import Control
-from .session import Session
+from .predictor import DTYPES, Predictor
 
-__all__ = ["Classifier", "ScoreKind", "Scores", "TensorInfo"]
+__all__ = ["Classifier", "ScoreKind", "Scores"]
 
 ScoreKind = Literal["logit", "probability"]
 Array = npt.NDArray[Any]
 
-_INTEGER_OPS = re.compile("^(Dynamic)?QuantizeLinear$|^QLinear|Integer$")
-
-_DATATYPES = {
-    "bool": "BOOL", "string": "BYTES", "float16": "FP16", "float": "FP32", "double": "FP64",
-    **{f"{sign}int{n}": f"{sign}INT{n}".upper() for sign in ("", "u") for n in (8, 16, 32, 64)},
-}  # fmt: skip
-_DTYPES: dict[str, type[np.generic]] = {
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-    "UINT8": np.uint8,
-    "INT8": np.int8,
-}
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output: ``datatype`` as the Open Inference Protocol names it, -1 for any size."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
+_BYTES_OF_ACTIVATIONS = 256 * 2**20
+_MAX_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -76,40 +53,34 @@ class Scores:
 
 
 class Classifier:
-    """A classifier run forward, its graph as in the file.
+    """A classifier run forward.
 
     Parameters
     ----------
-    original
-        The model as `read_model` returns it.
-    provider, threads
-        See `Session`.
-    output
-        Name of the output that holds the scores; by default the first that can.
+    predictor
+        Runs it.
 
     Raises
     ------
     FailedPrecondition
-        It is not a classifier of images, or onnxruntime does not accept it.
+        ``NO_IMAGE_INPUT``: its input's type is not one of images.
     """
 
-    def __init__(
-        self, original: onnx.ModelProto, provider: str, threads: int, output: str | None = None
-    ) -> None:
-        exposed, self.interface = expose_scores(original, output)
-        own_outputs = {value.name for value in original.graph.output}
-        self._session = Session(exposed.SerializeToString(), provider, threads)
-        self.inputs = tuple(_tensor_info(value) for value in self._session.inputs)
-        self.outputs = tuple(
-            _tensor_info(value) for value in self._session.outputs if value.name in own_outputs
-        )
-        datatype = next(info.datatype for info in self.inputs if info.name == self.interface.image)
-        if datatype not in _DTYPES:
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.interface, self.quantised = predictor.interface, predictor.quantised
+        (datatype,) = {
+            info.datatype for info in predictor.inputs if info.name == self.interface.image
+        }
+        if datatype not in DTYPES:
             raise FailedPrecondition(
-                "NO_IMAGE_INPUT", f"the model's image has the type {datatype}; {_known_types()}"
+                "NO_IMAGE_INPUT",
+                f"the model's image has the type {datatype}; images of the types "
+                f"{', '.join(DTYPES)} are supported",
             )
-        self.dtype = np.dtype(_DTYPES[datatype])
-        self.quantised = any(_INTEGER_OPS.search(node.op_type) for node in original.graph.node)
+        self.dtype = np.dtype(DTYPES[datatype])
+        self._batch_sizes: dict[tuple[int, ...], int] = {}
+        self._measuring = threading.Lock()
 
     @property
     def channel_axis(self) -> int:
@@ -118,8 +89,29 @@ class Classifier:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that the file is fixed to, if it is."""
+        """The batch size that the model is fixed to, if it is."""
         return self.interface.shape[0]
+
+    def batch_size(self, x: Array, control: Control, wanted: int | None = None) -> int:
+        """Return how many rows like ``x`` ``[1, ...]`` are best run at once.
+
+        That is what the model is fixed to, or ``wanted``, at most what it takes; else what was
+        measured the first time that inputs of this size were asked for.
+        """
+        if self.fixed_batch is not None:
+            return self.fixed_batch
+        limit = self._predictor.max_batch or np.iinfo(np.int64).max
+        if wanted is not None:
+            return int(min(wanted, limit))
+        with self._measuring:
+            if x.shape not in self._batch_sizes:
+                # A CNN's widest activations take around 32 times the bytes of its input.
+                affordable = max(1, _BYTES_OF_ACTIVATIONS // (32 * 4 * x.size))
+                self._batch_sizes[x.shape] = best_batch_size(
+                    lambda size: self.scores(np.repeat(x, size, axis=0), control),
+                    int(min(affordable, limit, _MAX_BATCH)),
+                )
+        return self._batch_sizes[x.shape]
 
     def scores(self, x: Array, control: Control, batch_size: int | None = None) -> Scores:
         """Run the model on ``x`` ``[N, ...]``, at most ``batch_size`` rows at a time.
@@ -129,18 +121,44 @@ class Classifier:
         FailedPrecondition
             ``MODEL_OUTPUT_NOT_FINITE``: a score is NaN or infinite.
         """
+        size = self.fixed_batch or batch_size or len(x)
+        batches = (x[start : start + size] for start in range(0, len(x), size))
+        found = list(self.stream(batches, control))
+        logits = [part.logits for part in found if part.logits is not None]
+        return Scores(
+            np.concatenate(logits) if logits else None,
+            np.concatenate([part.probabilities for part in found]),
+        )
+
+    def stream(self, batches: Iterable[Array], control: Control) -> Generator[Scores, None, None]:
+        """Yield the scores of every batch, in order; none is larger than `batch_size` says.
+
+        Batches are taken some ahead where that is of use; see `scores`.
+        """
         interface = self.interface
         names = [interface.scores] if interface.logits is None else [interface.logits]
         if interface.activation != "none" and interface.scores not in names:
             names.append(interface.scores)
-        arrays = self._session.run_rows(
-            {interface.image: x},
-            names,
-            control,
-            batch_size=self.fixed_batch or batch_size or len(x),
-            fixed=self.fixed_batch is not None,
-        )
-        found = dict(zip(names, (self._flat(array) for array in arrays), strict=True))
+        sizes: list[int] = []
+
+        def filled() -> Iterator[Array]:
+            for batch in batches:
+                sizes.append(len(batch))
+                yield self._filled(batch)
+
+        with closing(self._predictor.run(filled(), names, control)) as outputs:
+            for arrays in outputs:
+                size = sizes.pop(0)
+                found = (self._flat(array)[:size] for array in arrays)
+                yield self._scores(dict(zip(names, found, strict=True)))
+
+    def _filled(self, batch: Array) -> Array:
+        """Return the batch with its last row repeated up to the size the model is fixed to."""
+        missing = (self.fixed_batch or len(batch)) - len(batch)
+        return batch if not missing else np.pad(batch, [(0, missing)] + [(0, 0)] * 3, mode="edge")
+
+    def _scores(self, found: dict[str, npt.NDArray[np.float64]]) -> Scores:
+        interface = self.interface
         scores = found.get(interface.scores)
         logits = None if interface.logits is None else found[interface.logits]
         if scores is None or interface.activation == "none":
@@ -201,13 +219,3 @@ class Classifier:
 
 def _invalid(subject: str, message: str) -> InvalidArgument:
     return InvalidArgument("TENSOR_INVALID", message, violations=[Violation(subject, message)])
-
-
-def _known_types() -> str:
-    return f"images of the types {', '.join(_DTYPES)} are supported"
-
-
-def _tensor_info(value: Any) -> TensorInfo:
-    kind = value.type.removeprefix("tensor(").removesuffix(")")
-    shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
-    return TensorInfo(value.name, _DATATYPES.get(kind, kind.upper()), shape)

@@ -14,6 +14,7 @@ from onnxplain.graph_rewrites import (
     read_model,
 )
 
+from .local_predictor import LocalPredictor
 from .model import Model
 from .session import CPU, Provider, available_cpus, choose_provider
 from .sources import (
@@ -22,6 +23,7 @@ from .sources import (
     find_preprocessing,
     read_preprocessing,
 )
+from .white_box import WhiteBox
 
 __all__ = ["load"]
 
@@ -83,15 +85,20 @@ def load(
         name = Path(source).stem if isinstance(source, str | os.PathLike) else "model"
 
     def on(actual: str) -> Model:
+        n_threads = threads or available_cpus()
+        predictor = LocalPredictor(original, actual, n_threads, output)
+        interface = predictor.interface
         return Model(
-            original,
+            predictor,
+            WhiteBox(original, actual, n_threads, interface.shape[0], interface.scores),
             name=name,
             sha256=file_sha256(source, original),
             provider=actual,
-            threads=threads or available_cpus(),
+            threads=n_threads,
             preprocessing=found,
             labels=labels,
-            output=output,
+            exporter=f"{original.producer_name} {original.producer_version}".strip(),
+            opset=max((o.version for o in original.opset_import if o.domain == ""), default=0),
         )
 
     try:

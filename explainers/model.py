@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
-import onnx
-from onnxplain.graph_rewrites import (
-    Access,
-    Method,
-    get_method,
-    list_methods,
-)
+from onnxplain.graph_rewrites import Access, Method, get_method
 
+from .access import Applicability, applicability, check_access
 from .black_box import PictureRun
 from .classifier import Classifier, ScoreKind
 from .clock import Clock
@@ -25,23 +19,15 @@ from .graph_run import GraphRun
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
 from .prediction import Prediction, predict
+from .predictor import Predictor
 from .preprocessing import Preprocessing
 from .sources import PreprocessingLike, read_labels, read_preprocessing
 from .targets import Target, is_several, resolve_targets
 from .white_box import WhiteBox
 
-__all__ = ["Applicability", "Model"]
+__all__ = ["Model"]
 
 _TOP = 5
-
-
-@dataclass(frozen=True)
-class Applicability:
-    """Whether a method applies to a model; ``reason`` says what is in the way, if anything."""
-
-    method: str
-    applies: bool
-    reason: str
 
 
 class Model:
@@ -52,7 +38,7 @@ class Model:
     name, sha256
         Its name and its file's hash.
     provider, threads
-        onnxruntime's execution provider and its threads.
+        onnxruntime's execution provider and its threads; of a model elsewhere its address, and 0.
     labels
         The classes' names, if known.
     preprocessing
@@ -67,7 +53,8 @@ class Model:
 
     def __init__(
         self,
-        original: onnx.ModelProto,
+        predictor: Predictor,
+        white_box: WhiteBox | None,
         *,
         name: str,
         sha256: str,
@@ -75,21 +62,20 @@ class Model:
         threads: int,
         preprocessing: Preprocessing | None,
         labels: Sequence[str] | str | os.PathLike[str] | None,
-        output: str | None = None,
+        exporter: str,
+        opset: int,
     ) -> None:
         self.name, self.sha256 = name, sha256
         self.provider, self.threads = provider, threads
         self.preprocessing = preprocessing
-        self._classifier = Classifier(original, provider, threads, output)
-        interface, batch = self._classifier.interface, self._classifier.fixed_batch
-        self._white_box = WhiteBox(original, provider, threads, batch, interface.scores)
+        self._classifier = Classifier(predictor)
+        self._graphs = white_box
         known = labels
         if known is None and preprocessing is not None:
             known = preprocessing.labels
         self.labels = None if known is None else read_labels(known, self.n_classes)
-        self.inputs, self.outputs = self._classifier.inputs, self._classifier.outputs
-        self.exporter = f"{original.producer_name} {original.producer_version}".strip()
-        self.opset = max((o.version for o in original.opset_import if o.domain == ""), default=0)
+        self.inputs, self.outputs = predictor.inputs, predictor.outputs
+        self.exporter, self.opset = exporter, opset
 
     @property
     def n_classes(self) -> int:
@@ -99,12 +85,11 @@ class Model:
     @property
     def feature_layer(self) -> str | None:
         """The tensor that CAM methods take as feature map; ``None`` when there is none."""
-        return self._white_box.feature_layer
+        return None if self._graphs is None else self._graphs.feature_layer
 
     def applicability(self) -> tuple[Applicability, ...]:
         """Return for every method whether it applies to this model, by name."""
-        reasons = {method.name: self._white_box.obstacle(method) for method in list_methods()}
-        return tuple(Applicability(name, not why, why) for name, why in reasons.items())
+        return applicability(self._graphs, self.provider)
 
     def predict(
         self,
@@ -188,6 +173,7 @@ class Model:
     ) -> list[Explanation]:
         """As `explain`, always a list."""
         declared = get_method(method)
+        check_access(declared, self._graphs, self.provider)
         resolved = declared.resolve(options)
         clock = Clock()
         with clock.stage("preprocess"):
@@ -199,6 +185,11 @@ class Model:
                 declared, resolved, prepared, target, control or Control(), clock
             )
         ]
+
+    @property
+    def _white_box(self) -> WhiteBox:
+        assert self._graphs is not None  # see `check_access`
+        return self._graphs
 
     def _run(
         self,

@@ -1,0 +1,55 @@
+"""Which methods a model can be explained by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxplain.graph_rewrites import Access, FailedPrecondition, Method, Violation, list_methods
+
+from .white_box import WhiteBox
+
+__all__ = ["Applicability", "applicability", "check_access"]
+
+
+@dataclass(frozen=True)
+class Applicability:
+    """Whether a method applies to a model; ``reason`` says what is in the way, if anything."""
+
+    method: str
+    applies: bool
+    reason: str
+
+
+def applicability(graphs: WhiteBox | None, place: str) -> tuple[Applicability, ...]:
+    """Return for every method whether it applies, by name.
+
+    ``graphs`` is ``None`` for a model of which only the answers are known, got from ``place``.
+    """
+    reasons = {
+        method.name: _no_graph(method, place) if graphs is None else graphs.obstacle(method)
+        for method in list_methods()
+    }
+    return tuple(Applicability(name, not why, why) for name, why in reasons.items())
+
+
+def check_access(method: Method, graphs: WhiteBox | None, place: str) -> None:
+    """Refuse a method of the model's graph where there is none.
+
+    Raises
+    ------
+    FailedPrecondition
+        ``GRAPH_UNAVAILABLE``.
+    """
+    if graphs is None and (reason := _no_graph(method, place)):
+        usable = [one.name for one in list_methods() if one.access is Access.FORWARD]
+        raise FailedPrecondition(
+            "GRAPH_UNAVAILABLE",
+            f"{reason}; use {', '.join(usable)}, or load the model's file",
+            violations=[Violation("method", reason)],
+        )
+
+
+def _no_graph(method: Method, place: str) -> str:
+    if method.access is Access.FORWARD:
+        return ""
+    return f"{method.name} needs the model's graph, and {place} gives only the model's answers"
