@@ -95,6 +95,10 @@ def _check_place(arguments: argparse.Namespace) -> None:
     """Refuse flags that would be without effect."""
     if arguments.server and (arguments.provider != "auto" or arguments.threads):
         raise UsageError("--provider and --threads are the server's own: leave them out here")
+    if arguments.server and arguments.score_output:
+        raise UsageError(
+            "--score-output is for a model loaded here: the server has chosen each model's output"
+        )
     if arguments.timeout and not arguments.server:
         raise UsageError("--timeout is for --server")
 
@@ -103,7 +107,7 @@ def _target(given: list[str] | None) -> int | str | list[int | str] | None:
     """Return the targets as `Model.explain` takes them."""
     if given is None:
         return None
-    targets = [int(text) if re.fullmatch(r"\d+", text) else text for text in given]
+    targets = [int(text) if re.fullmatch(r"-?\d+", text) else text for text in given]
     return targets if len(targets) > 1 else targets[0]
 
 
@@ -132,7 +136,7 @@ def _input(image: str, environment: Environment) -> dict[str, Any]:
 
         try:
             return {"tensor": np.load(image, allow_pickle=False)}
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise UsageError(f"{image} is not a plain .npy array: {error}") from None
     return {"image": image}
 

@@ -165,6 +165,7 @@ FAILURES = [
     ),
     (["explain", "MODEL", "IMAGE", "--option", "relu"], ExitCode.USAGE, "KEY=VALUE"),
     (["explain", "MODEL", "IMAGE", "--target", "7"], ExitCode.USAGE, "7"),
+    (["explain", "MODEL", "IMAGE", "--target", "-1"], ExitCode.USAGE, "classes are 0 to 4"),
     (["explain", "MODEL", "IMAGE", "--target", "catt"], ExitCode.NOT_FOUND, "did you mean cat"),
     (["explain", "MODEL", "nowhere.png"], ExitCode.NOT_FOUND, "nowhere.png"),
     (["explain", "nowhere.onnx", "IMAGE"], ExitCode.NOT_FOUND, "nowhere.onnx"),
@@ -180,6 +181,12 @@ FAILURES = [
         ExitCode.USAGE,
         "--threads",
     ),
+    (
+        ["explain", "m", "IMAGE", "--server", "localhost:1", "--score-output", "logits"],
+        ExitCode.USAGE,
+        "--score-output",
+    ),
+    (["explain", "MODEL", "EMPTY"], ExitCode.USAGE, "empty.npy is not a plain .npy array"),
     (["explain", "MODEL", "IMAGE", "--provider", "tpu"], ExitCode.USAGE, "tpu"),
     (["explain", "MODEL"], ExitCode.USAGE, "IMAGE"),
     (["rewrite", "MODEL", "--method", "lime", "-o", "x.onnx"], ExitCode.USAGE, "lime"),
@@ -197,7 +204,8 @@ def test_a_failure_has_its_exit_code_and_says_what_to_do(
 ):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.zeros((3, 32, 32), np.float32))
-    names = {"MODEL": model, "MLP": mlp, "IMAGE": image, "TENSOR": "x.npy"}
+    (tmp_path / "empty.npy").touch()
+    names = {"MODEL": model, "MLP": mlp, "IMAGE": image, "TENSOR": "x.npy", "EMPTY": "empty.npy"}
     ended = Ended([names.get(word, word) for word in argv])
     assert (ended.code, ended.out) == (code, "")
     assert words in ended.err
@@ -209,6 +217,7 @@ def test_a_failure_has_its_exit_code_and_says_what_to_do(
     [
         (["explain", "cnm", "IMAGE"], ExitCode.NOT_FOUND, "did you mean cnn"),
         (["explain", "cnn", "IMAGE", "--target", "catt"], ExitCode.NOT_FOUND, "did you mean cat"),
+        (["explain", "cnn", "IMAGE", "--target", "-1"], ExitCode.USAGE, "classes are 0 to"),
         (["explain", "mlp", "IMAGE"], ExitCode.NOT_APPLICABLE, "saliency or lime"),
     ],
 )
