@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .classifier import Classifier, ScoreKind
 from .control import Control
 from .input_run import InputRun
 from .inputs import PreparedInput
+from .perturbation import Masking, composite
 
 __all__ = ["PictureRun"]
 
@@ -51,6 +53,18 @@ class PictureRun(InputRun):
     def predict(self, pictures: Array) -> npt.NDArray[np.float64]:
         """Return the scores ``[B, n_classes]`` of pictures ``[B, H, W, C]``."""
         return self.scores(self._as_input(pictures), self._score)
+
+    def masked(
+        self, masking: Masking, batches: Iterable[tuple[Array, ...]]
+    ) -> Generator[npt.NDArray[np.float64], None, None]:
+        """Yield the scores ``[B, n_classes]`` of a picture seen through batches of masks."""
+        shown, hidden = (self._as_input(one[None]) for one in (masking.shown, masking.hidden))
+        inputs = (
+            composite(np.expand_dims(masking.visibility(*masks), self.channel_axis), shown, hidden)
+            for masks in batches
+        )
+        with closing(self.stream(inputs, self._score)) as found:
+            yield from found
 
     def baseline(self, name: str, random: np.random.Generator) -> npt.NDArray[np.float32]:
         """Return a baseline of the picture, float32 ``[H, W, C]``; see `baseline`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -61,13 +63,28 @@ class Differences:
         A slope is per unit that an element moves on average.
         """
         run, moves = self._run, iter(moves)
-        at_once = max(1, run.batch_size // self.cost)
         slopes = np.empty((n_moves, len(run.targets)))
+        widths: deque[Floats] = deque()
+
+        def batches() -> Iterator[npt.NDArray[Any]]:
+            left = n_moves
+            while left > 0:
+                *rows, width = self._moved(list(islice(moves, min(run.batch_size, left))))
+                widths.append(width)
+                left -= len(width)
+                yield from (self._as_inputs(side) for side in rows)
+
+        if not self._central and self._base is None:
+            self._base = self._scores(self._x[None])
+        done = 0
         run.control.report("differences", 0, n_moves)
-        for start in range(0, n_moves, at_once):
-            batch = list(islice(moves, min(at_once, n_moves - start)))
-            slopes[start : start + len(batch)] = self._slopes(batch)
-            run.control.report("differences", start + len(batch), n_moves)
+        with closing(run.stream(batches(), self._score)) as found:
+            for scores in found:
+                ahead = scores[:, run.targets]
+                behind = self._base if self._base is not None else next(found)[:, run.targets]
+                slopes[done : done + len(ahead)] = (ahead - behind) / widths.popleft()
+                done += len(ahead)
+                run.control.report("differences", done, n_moves)
         return slopes
 
     def noise_floor(self, random: np.random.Generator) -> Floats:
@@ -83,7 +100,8 @@ class Differences:
         width = self.steps.mean() * self.cost
         return np.asarray(np.sqrt(2) * scores.std(axis=0, ddof=1) / width)
 
-    def _slopes(self, moves: list[Move]) -> Floats:
+    def _moved(self, moves: list[Move]) -> list[npt.NDArray[Any]]:
+        """Return the flat inputs ahead, those behind if any, and how far apart, ``[B, 1]``."""
         ahead = np.repeat(self._x[None], len(moves), axis=0)
         behind = ahead.copy() if self._central else None
         widths = np.empty((len(moves), 1))
@@ -96,12 +114,7 @@ class Differences:
                 behind[row, elements] = self._rounded(here - amounts)
                 near = behind[row, elements].astype(np.float64)
             widths[row] = np.abs(far - near).mean()
-        if behind is not None:
-            scores = self._scores(np.concatenate([ahead, behind]))
-            return np.asarray((scores[: len(moves)] - scores[len(moves) :]) / widths)
-        if self._base is None:
-            self._base = self._scores(self._x[None])
-        return np.asarray((self._scores(ahead) - self._base) / widths)
+        return [ahead, widths] if behind is None else [ahead, behind, widths]
 
     def _rounded(self, values: Floats) -> npt.NDArray[Any]:
         """Return the values in the input's type."""
@@ -111,5 +124,7 @@ class Differences:
         return values.astype(self._x.dtype)
 
     def _scores(self, rows: npt.NDArray[Any]) -> Floats:
-        inputs = rows.reshape(-1, *self._run.x.shape[1:])
-        return self._run.scores(inputs, self._score)[:, self._run.targets]
+        return self._run.scores(self._as_inputs(rows), self._score)[:, self._run.targets]
+
+    def _as_inputs(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return rows.reshape(-1, *self._run.x.shape[1:])

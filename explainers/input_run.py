@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,15 @@ class InputRun:
         self.evaluations += len(inputs)
         found = self._classifier.scores(inputs, self.control, self.batch_size)
         return found.of_kind(score)
+
+    def stream(
+        self, batches: Iterable[Array], score: ScoreKind = "logit"
+    ) -> Generator[Floats, None, None]:
+        """Yield the scores of every batch, which may be taken some ahead of what is yielded."""
+        with closing(self._classifier.stream(batches, self.control)) as found:
+            for scores in found:
+                self.evaluations += len(scores.probabilities)
+                yield scores.of_kind(score)
 
     @property
     def spatial_shape(self) -> tuple[int, int]:

@@ -1,17 +1,89 @@
-"""Pictures with some of their segments hidden."""
+"""A picture seen through masks: each is a few numbers, and says how much of every pixel is seen."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from .segmentation import Segments
 
-__all__ = ["SegmentHider", "segment_means"]
+__all__ = ["Masking", "ProductMasking", "SegmentMasking", "composite", "segment_means"]
 
 Array = npt.NDArray[Any]
+
+
+class Masking(Protocol):
+    """What a picture's masks are made of.
+
+    Attributes
+    ----------
+    shown, hidden
+        ``[H, W, C]`` of one unit: what is seen where a mask is 1, and where it is 0.
+    """
+
+    shown: Array
+    hidden: Array
+
+    def visibility(self, *masks: Array) -> Array:
+        """Return how much of every pixel masks show, ``[B, H, W]``: bool, or 0 to 1 as float32.
+
+        The arrays are what makes the masks, each ``[B, ...]``.
+        """
+        ...
+
+
+class SegmentMasking:
+    """Masks of one array, bool ``[B, K]``: which segments are shown.
+
+    Parameters
+    ----------
+    shown, hidden
+        See `Masking`.
+    segments
+        Labels 0 to K - 1, ``[H, W]``.
+    """
+
+    def __init__(self, shown: Array, hidden: Array, segments: Segments) -> None:
+        self.shown, self.hidden = shown, hidden
+        self.segments = segments
+
+    def visibility(self, *masks: Array) -> Array:
+        """Return bool ``[B, H, W]``."""
+        (shown,) = masks
+        return np.take(shown, self.segments, axis=1)
+
+
+class ProductMasking:
+    """Masks that are products ``rows @ cells @ columns``, float32.
+
+    The arrays are ``[B, H, n]``, ``[B, n, m]`` and ``[B, m, W]``: a grid enlarged, or a window.
+    """
+
+    def __init__(self, shown: Array, hidden: Array) -> None:
+        self.shown, self.hidden = shown, hidden
+
+    def visibility(self, *masks: Array) -> Array:
+        """Return float32 ``[B, H, W]``."""
+        rows, cells, columns = masks
+        return np.asarray(rows @ cells @ columns, np.float32)
+
+
+def composite(visibility: Array, shown: Array, hidden: Array) -> Array:
+    """Return ``shown`` where ``visibility`` is 1, ``hidden`` where it is 0, blends in between.
+
+    All broadcast to the result, which is of the type of ``shown``; integers are rounded.
+    """
+    if visibility.dtype == np.bool_:
+        return np.where(visibility, shown, hidden).astype(shown.dtype, copy=False)
+    exact = np.float64 if shown.dtype == np.float64 else np.float32
+    visibility = visibility.astype(exact, copy=False)
+    blend: Array = visibility * shown.astype(exact)
+    blend += (1 - visibility) * hidden.astype(exact)
+    if np.issubdtype(shown.dtype, np.integer):
+        np.floor(blend + exact(0.5), out=blend)
+    return blend.astype(shown.dtype, copy=False)
 
 
 def segment_means(picture: Array, segments: Segments) -> Array:
@@ -25,36 +97,3 @@ def segment_means(picture: Array, segments: Segments) -> Array:
     sums = np.stack([np.bincount(labels, channel) for channel in pixels.T], axis=1)
     means: Array = (sums / sizes[:, None]).astype(picture.dtype)
     return means[labels].reshape(picture.shape)
-
-
-class SegmentHider:
-    """Shows chosen segments of a picture, the others hidden behind a fill.
-
-    Parameters
-    ----------
-    picture, fill
-        ``[H, W, C]`` of one dtype.
-    segments
-        Labels 0 to K - 1, ``[H, W]``.
-
-    Notes
-    -----
-    With ``m`` all ones where shown and all zeros where hidden, bit by bit
-    ``((picture ^ fill) & m) ^ fill`` is the picture where shown and the fill where hidden: exact
-    for every dtype, and several times faster than choosing.
-    """
-
-    def __init__(self, picture: Array, fill: Array, segments: Segments) -> None:
-        self._shape, self._dtype = picture.shape, picture.dtype
-        self._bits = np.dtype(f"u{picture.dtype.itemsize}")
-        self._fill = np.ascontiguousarray(fill).view(self._bits).ravel()
-        self._difference = np.ascontiguousarray(picture).view(self._bits).ravel() ^ self._fill
-        self._labels = np.repeat(segments.ravel(), picture.shape[-1]).astype(np.intp)
-
-    def pictures(self, shown: npt.NDArray[np.bool_]) -> Array:
-        """Return the pictures ``[B, H, W, C]`` of which ``shown`` ``[B, K]`` says what is seen."""
-        ones = np.where(shown, self._bits.type(np.iinfo(self._bits).max), self._bits.type(0))
-        pixels = np.take(ones, self._labels, axis=1)
-        pixels &= self._difference
-        pixels ^= self._fill
-        return pixels.view(self._dtype).reshape(-1, *self._shape)

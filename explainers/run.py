@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .control import Control
+from .perturbation import Masking
 
 __all__ = ["Result", "Run"]
 
@@ -29,7 +30,7 @@ class Run(Protocol):
     targets
         The classes to explain.
     batch_size
-        Pictures of one `predict` call.
+        Pictures of one `predict` call, and masks of one batch.
     control
         For progress, once a batch, which also ends the run when the caller gave up.
     """
@@ -45,6 +46,15 @@ class Run(Protocol):
         """Return the scores ``[B, n_classes]`` of pictures ``[B, H, W, C]``.
 
         They may be of another dtype than ``picture``; values need not be whole.
+        """
+        ...
+
+    def masked(
+        self, masking: Masking, batches: Iterable[tuple[npt.NDArray[Any], ...]]
+    ) -> Generator[npt.NDArray[np.float64], None, None]:
+        """Yield the scores ``[B, n_classes]`` of a picture seen through batches of masks.
+
+        The batches may be taken some ahead of what is yielded; close what is not used to its end.
         """
         ...
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .perturbation import SegmentHider, segment_means
+from .perturbation import SegmentMasking, segment_means
 from .run import Run
 from .segmentation import segment
 
@@ -57,21 +58,25 @@ class Superpixels:
                 "superpixels are found in the tensor scaled to 0..255, and hidden ones are filled "
                 "in the tensor's own units",
             )
-        self._hider = SegmentHider(run.picture, self._filled(fill, random), self.segments)
+        self._masking = SegmentMasking(run.picture, self._filled(fill, random), self.segments)
 
     def scores(self, masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """Return the targets' scores ``[N, T]`` when only some superpixels are shown.
 
         ``masks`` ``[N, K]`` says which; the pictures are made batch by batch.
         """
-        run = self._run
+        run, done = self._run, 0
         scores = np.empty((len(masks), len(run.targets)))
         run.control.report("samples", 0, len(masks))
-        for start in range(0, len(masks), run.batch_size):
-            batch = masks[start : start + run.batch_size]
-            found = run.predict(self._hider.pictures(batch))
-            scores[start : start + len(batch)] = found[:, run.targets]
-            run.control.report("samples", start + len(batch), len(masks))
+        batches = (
+            (masks[start : start + run.batch_size],)
+            for start in range(0, len(masks), run.batch_size)
+        )
+        with closing(run.masked(self._masking, batches)) as found:
+            for batch in found:
+                scores[done : done + len(batch)] = batch[:, run.targets]
+                done += len(batch)
+                run.control.report("samples", done, len(masks))
         return scores
 
     def _filled(self, fill: str, random: np.random.Generator) -> npt.NDArray[Any]:

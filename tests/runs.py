@@ -3,6 +3,7 @@
 import numpy as np
 from onnxplain.explainers import Control, Progress
 from onnxplain.explainers.baselines import baseline
+from onnxplain.explainers.perturbation import composite
 from skimage.data import chelsea
 
 PHOTO = np.ascontiguousarray(chelsea()[20:260:5, 110:350:5])  # 48 x 48
@@ -25,6 +26,11 @@ class FakeRun:
         assert pictures.shape[1:] == self.picture.shape
         self.batches.append(len(pictures))
         return self.model(pictures.astype(np.float64))
+
+    def masked(self, masking, batches):
+        for masks in batches:
+            visibility = masking.visibility(*masks)[..., None]
+            yield self.predict(composite(visibility, masking.shown, masking.hidden))
 
     def baseline(self, name, random):
         low, high = np.zeros(1, np.float32), np.full(1, 255, np.float32)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
+from onnxplain.explainers.perturbation import ProductMasking
 from onnxplain.explainers.run import Result, Run
 from onnxplain.graph_rewrites import Access, InvalidArgument, Violation, declare
 from onnxplain.graph_rewrites.options import Baseline, BatchSize, Patch, Score, Seed, Stride
 
 __all__ = ["occlusion"]
+
+Floats = npt.NDArray[np.float32]
 
 _MAX_WINDOWS = 1_000_000
 
@@ -51,18 +57,29 @@ def occlusion(
     windows = [
         (slice(top, top + patch), slice(left, left + patch)) for top, left in product(tops, lefts)
     ]
+    down, across = _intervals(tops, patch, height), _intervals(lefts, patch, width)
     picture = run.picture.astype(np.float32)
-    cover = run.baseline(baseline, np.random.default_rng(seed))
+    masking = ProductMasking(run.baseline(baseline, np.random.default_rng(seed)), picture)
+
+    def batches() -> Iterator[tuple[Floats, ...]]:
+        for start in range(0, len(windows), run.batch_size):
+            places = np.arange(start, min(start + run.batch_size, len(windows)))
+            rows, columns = np.divmod(places, len(lefts))
+            yield (
+                down[rows, :, None],
+                np.ones((len(places), 1, 1), np.float32),
+                across[columns, None, :],
+            )
+
     whole = run.predict(picture[None])[0, run.targets]
     lost = np.empty((len(windows), len(run.targets)))
+    done = 0
     run.control.report("windows", 0, len(windows))
-    for start in range(0, len(windows), run.batch_size):
-        batch = windows[start : start + run.batch_size]
-        pictures = np.repeat(picture[None], len(batch), axis=0)
-        for covered, window in zip(pictures, batch, strict=True):
-            covered[window] = cover[window]
-        lost[start : start + len(batch)] = whole - run.predict(pictures)[:, run.targets]
-        run.control.report("windows", start + len(batch), len(windows))
+    with closing(run.masked(masking, batches())) as found:
+        for scores in found:
+            lost[done : done + len(scores)] = whole - scores[:, run.targets]
+            done += len(scores)
+            run.control.report("windows", done, len(windows))
     total = np.zeros((height, width, len(run.targets)))
     times = np.zeros((height, width, 1))
     for window, loss in zip(windows, lost, strict=True):
@@ -77,3 +94,9 @@ def occlusion(
         )
         for index in range(len(run.targets))
     ]
+
+
+def _intervals(starts: Sequence[int], length: int, side: int) -> Floats:
+    """Return ``[n, side]``: 1 in each interval, 0 outside."""
+    distance = np.arange(side) - np.asarray(starts)[:, None]
+    return np.asarray((distance >= 0) & (distance < length), np.float32)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from onnxplain.explainers.perturbation import ProductMasking
 from onnxplain.explainers.run import Result, Run
 from onnxplain.graph_rewrites import Access, declare
 from onnxplain.graph_rewrites.options import (
@@ -21,9 +26,11 @@ from onnxplain.graph_rewrites.options import (
 
 __all__ = ["rise"]
 
-Floats = npt.NDArray[np.float32]
+Floats: TypeAlias = npt.NDArray[np.float32]
+_Drawn: TypeAlias = tuple[Floats, npt.NDArray[np.intp]]
 
 _FEWEST = 200  # samples before the estimate of the error is trusted
+_CHECKED_EVERY = 50
 _NOISY = 0.5
 
 
@@ -56,24 +63,31 @@ def rise(
     """
     random = np.random.default_rng(seed)
     shape = run.picture.shape[0], run.picture.shape[1]
-    # One plane per channel: masks are multiplied over whole rows, not over three numbers at a time.
-    picture = np.moveaxis(run.picture.astype(np.float32), -1, 0)
-    hidden = np.moveaxis(run.baseline(baseline, random), -1, 0)
-    hidden, visible = np.ascontiguousarray(hidden), np.ascontiguousarray(picture - hidden)
-    masks = _masks(random, shape, n_cells, keep)
-    halves = _Halves(shape, len(run.targets))
+    picture = run.picture.astype(np.float32, copy=False)
+    masking = ProductMasking(picture, run.baseline(baseline, random))
+    grids = _Grids(shape, n_cells)
+    halves = _Halves(grids, len(run.targets))
+    drawn: deque[_Drawn] = deque()
+
+    def batches() -> Iterator[tuple[Floats, ...]]:
+        for start in range(0, n_samples, run.batch_size):
+            batch = grids.draw(random, min(run.batch_size, n_samples - start), keep)
+            drawn.append(batch)
+            yield grids.factors(*batch)
+
     run.control.report("samples", 0, n_samples)
-    while halves.n_samples < n_samples:
-        count = min(run.batch_size, n_samples - halves.n_samples)
-        batch = np.stack([next(masks) for _ in range(count)])
-        planes = batch[:, None] * visible
-        planes += hidden
-        if np.issubdtype(run.picture.dtype, np.integer) and run.from_tensor:
-            np.rint(planes, out=planes)
-        halves.add(batch, run.predict(np.moveaxis(planes, 1, -1))[:, run.targets])
-        run.control.report("samples", halves.n_samples, n_samples)
-        if tolerance and halves.n_samples >= _FEWEST and halves.relative_error.max() < tolerance:
-            break
+    with closing(run.masked(masking, batches())) as found:
+        for scores in found:
+            before = halves.n_samples
+            halves.add(*drawn.popleft(), scores[:, run.targets])
+            run.control.report("samples", halves.n_samples, n_samples)
+            if (
+                tolerance
+                and halves.n_samples >= _FEWEST
+                and before // _CHECKED_EVERY < halves.n_samples // _CHECKED_EVERY
+                and halves.relative_error.max() < tolerance
+            ):
+                break
     error = halves.relative_error
     if error.max() > _NOISY:
         run.warn(
@@ -92,16 +106,42 @@ def rise(
     ]
 
 
-def _masks(
-    random: np.random.Generator, shape: tuple[int, int], n_cells: int, keep: float
-) -> Iterator[Floats]:
-    """Yield masks ``[H, W]``, 0 to 1, without end."""
-    sides = [-(-size // n_cells) for size in shape]  # of a cell, in pixels
-    rows, columns = (_enlarging(n_cells, (n_cells + 1) * side) for side in sides)
-    while True:
-        grid = random.random((n_cells, n_cells)) < keep
-        top, left = random.integers(sides)
-        yield rows[top : top + shape[0]] @ grid @ columns[left : left + shape[1]].T
+class _Grids:
+    """Random grids of cells, enlarged bilinearly by a cell more than the picture, and shifted."""
+
+    def __init__(self, shape: tuple[int, int], n_cells: int) -> None:
+        self.n_cells = n_cells
+        self.sides = [-(-size // n_cells) for size in shape]  # of a cell, in pixels
+        # For every shift what makes cells pixels: [side, H, n] and [side, W, n].
+        self.down, self.across = (
+            sliding_window_view(_enlarging(n_cells, (n_cells + 1) * side), size, axis=0)[:side]
+            .swapaxes(1, 2)
+            .copy()
+            for size, side in zip(shape, self.sides, strict=True)
+        )
+
+    def draw(self, random: np.random.Generator, count: int, keep: float) -> _Drawn:
+        """Return cells ``[B, n, n]``, 0 or 1, and the shifts down and across, ``[B, 2]``."""
+        cells = np.empty((count, self.n_cells, self.n_cells), np.float32)
+        shifts = np.empty((count, 2), np.intp)
+        for row in range(count):
+            cells[row] = random.random(cells.shape[1:]) < keep
+            shifts[row] = random.integers(self.sides)
+        return cells, shifts
+
+    def factors(self, cells: Floats, shifts: npt.NDArray[np.intp]) -> tuple[Floats, ...]:
+        """Return the masks as `ProductMasking` takes them."""
+        down, across = shifts.T
+        return self.down[down], cells, self.across[across].swapaxes(1, 2)
+
+    def enlarged(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the sum ``[..., H, W]`` of what cells ``[..., side, n, side, n]`` become."""
+        down, across = (
+            matrix.astype(np.float64).transpose(1, 0, 2).reshape(matrix.shape[1], -1)
+            for matrix in (self.down, self.across)
+        )
+        cells = sums.reshape(*sums.shape[:-4], down.shape[1], across.shape[1])
+        return np.asarray(down @ cells @ across.T)
 
 
 def _enlarging(n_cells: int, size: int) -> Floats:
@@ -113,31 +153,43 @@ def _enlarging(n_cells: int, size: int) -> Floats:
 
 
 class _Halves:
-    """Running sums over the even and over the odd samples."""
+    """Running sums over the even and over the odd samples.
 
-    def __init__(self, shape: tuple[int, int], n_targets: int) -> None:
+    Enlarging is linear, so cells are summed, for every shift by itself, and enlarged in the end.
+    """
+
+    def __init__(self, grids: _Grids, n_targets: int) -> None:
         self.n_samples = 0
-        self._weighted = np.zeros((2, n_targets, *shape))
-        self._seen = np.zeros((2, 1, *shape))
+        self._grids = grids
+        height, width = grids.sides
+        cells = height, grids.n_cells, width, grids.n_cells
+        self._sums = np.zeros((2, n_targets + 1, *cells))  # the last one is of the masks alone
 
-    def add(self, masks: Floats, scores: npt.NDArray[np.float64]) -> None:
-        """Add masks ``[B, H, W]`` and their scores ``[B, T]``."""
-        for half in (0, 1):
-            own = slice((half + self.n_samples) % 2, None, 2)
-            self._weighted[half] += np.tensordot(scores[own].T, masks[own], 1)
-            self._seen[half] += masks[own].sum(axis=0, dtype=np.float64)
-        self.n_samples += len(masks)
+    def add(
+        self, cells: Floats, shifts: npt.NDArray[np.intp], scores: npt.NDArray[np.float64]
+    ) -> None:
+        """Add masks and their scores ``[B, T]``."""
+        weights = np.pad(scores, [(0, 0), (0, 1)], constant_values=1.0)[..., None, None]
+        for cell, (down, across), weight in zip(cells, shifts, weights, strict=True):
+            self._sums[self.n_samples % 2, :, down, :, across, :] += weight * cell
+            self.n_samples += 1
 
     @property
     def maps(self) -> npt.NDArray[np.float64]:
         """The maps ``[T, H, W]``; 0 where no mask showed the pixel."""
-        return _ratio(self._weighted.sum(axis=0), self._seen.sum(axis=0))
+        return _means(self._grids.enlarged(self._sums.sum(axis=0)))
 
     @property
     def relative_error(self) -> npt.NDArray[np.float64]:
         """The maps' estimated errors as shares of their variation, ``[T]``."""
-        even, odd = _ratio(self._weighted, self._seen)
-        return _ratio(np.std(even - odd, axis=(1, 2)) / 2, np.std(self.maps, axis=(1, 2)))
+        enlarged = self._grids.enlarged(self._sums)
+        even, odd = map(_means, enlarged)
+        whole = _means(enlarged.sum(axis=0))
+        return _ratio(np.std(even - odd, axis=(1, 2)) / 2, np.std(whole, axis=(1, 2)))
+
+
+def _means(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return _ratio(sums[:-1], sums[-1:])
 
 
 def _ratio(

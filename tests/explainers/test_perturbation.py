@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnxplain.explainers.perturbation import SegmentHider, segment_means
+from onnxplain.explainers.perturbation import SegmentMasking, composite, segment_means
 from onnxplain.explainers.segmentation import segment
 
 from tests.runs import PHOTO
@@ -19,7 +19,8 @@ def test_hiding_a_segment_changes_exactly_its_pixels(dtype, channels):
     picture = (RNG.normal(size=(*segments.shape, channels)) * 40 + 60).astype(dtype)
     fill = segment_means(picture, segments)
     n_segments = segments.max() + 1
-    pictures = SegmentHider(picture, fill, segments).pictures(~np.eye(n_segments, dtype=bool))
+    visibility = SegmentMasking(picture, fill, segments).visibility(~np.eye(n_segments, dtype=bool))
+    pictures = composite(visibility[..., None], picture, fill)
     assert pictures.dtype == dtype
     for hidden, perturbed in enumerate(pictures):
         inside = segments == hidden

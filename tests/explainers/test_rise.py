@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from onnxplain.explainers import load
 from onnxplain.explainers.methods import rise
-from onnxplain.explainers.methods.rise import _masks
+from onnxplain.explainers.methods.rise import _Grids
+from onnxplain.explainers.perturbation import ProductMasking
 
 from tests.models import PREPROCESSING, tiny_mlp
 from tests.runs import PHOTO, FakeRun
@@ -18,17 +19,24 @@ def patches(pictures):
     return np.stack([a, b, pictures.sum((1, 2, 3)) * 1e3 % 7], axis=1)
 
 
+def masks(random, shape, n_cells, keep):
+    """Masks ``[H, W]`` without end."""
+    grids, masking = _Grids(shape, n_cells), ProductMasking(None, None)
+    while True:
+        yield from masking.visibility(*grids.factors(*grids.draw(random, 1, keep)))
+
+
 @pytest.mark.parametrize("baseline", ["black", "mean"])
 @pytest.mark.parametrize("n_samples", [2, 9, 40])
 def test_the_map_is_that_of_a_naive_loop(baseline, n_samples):
     photo = PHOTO[:42]
     run = FakeRun(photo, patches, targets=(1, 0))
     results = rise(run, n_samples=n_samples, n_cells=5, baseline=baseline, seed=4)
-    masks = _masks(np.random.default_rng(4), photo.shape[:2], 5, 0.5)
+    drawn = masks(np.random.default_rng(4), photo.shape[:2], 5, 0.5)
     base = photo.mean((0, 1)) if baseline == "mean" else np.zeros(3)
     weighted, seen = np.zeros((3, *photo.shape[:2])), np.zeros(photo.shape[:2])
     for _ in range(n_samples):
-        mask = next(masks).astype(np.float64)
+        mask = next(drawn).astype(np.float64)
         picture = base + mask[..., None] * (photo - base)
         for target, score in enumerate(patches(picture[None])[0]):
             weighted[target] += score * mask
@@ -41,8 +49,8 @@ def test_the_map_is_that_of_a_naive_loop(baseline, n_samples):
 
 @pytest.mark.parametrize(("shape", "n_cells"), [((224, 224), 7), ((30, 47), 7), ((5, 3), 7)])
 def test_masks_are_smooth_and_cover_all_pixels_alike(shape, n_cells):
-    masks = _masks(np.random.default_rng(0), shape, n_cells, 0.3)
-    drawn = np.stack([next(masks) for _ in range(800)])
+    endless = masks(np.random.default_rng(0), shape, n_cells, 0.3)
+    drawn = np.stack([next(endless) for _ in range(800)])
     assert drawn.shape[1:] == shape
     assert drawn.min() >= 0
     assert drawn.max() <= 1
