@@ -41,9 +41,17 @@ def add_score_output(parser: argparse.ArgumentParser) -> None:
 
 
 def load_model(arguments: argparse.Namespace) -> Model:
-    """Load the model that the arguments name."""
+    """Load the model that the arguments name, or reach the one at ``oip://HOST:PORT/MODEL``."""
     from onnxplain.explainers import load
 
+    if arguments.model.startswith(("oip://", "oips://")):
+        from onnxplain.server.remote import load_remote
+
+        return load_remote(
+            arguments.model,
+            preprocessing=arguments.preprocessing,
+            output=arguments.score_output,
+        )
     return load(
         arguments.model,
         preprocessing=arguments.preprocessing,
