@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxplain.graph_rewrites import Access, FailedPrecondition, Method, Violation, list_methods
@@ -13,11 +14,16 @@ __all__ = ["Applicability", "applicability", "check_access"]
 
 @dataclass(frozen=True)
 class Applicability:
-    """Whether a method applies to a model; ``reason`` says what is in the way, if anything."""
+    """Whether a method applies to a model.
+
+    ``reason`` says what is in the way, if anything; ``nodes`` are those that are, each by its name
+    and with what it is.
+    """
 
     method: str
     applies: bool
     reason: str
+    nodes: Sequence[Violation] = ()
 
 
 def applicability(graphs: WhiteBox | None, place: str) -> tuple[Applicability, ...]:
@@ -25,11 +31,17 @@ def applicability(graphs: WhiteBox | None, place: str) -> tuple[Applicability, .
 
     ``graphs`` is ``None`` for a model of which only the answers are known, got from ``place``.
     """
-    reasons = {
-        method.name: _no_graph(method, place) if graphs is None else graphs.obstacle(method)
-        for method in list_methods()
-    }
-    return tuple(Applicability(name, not why, why) for name, why in reasons.items())
+    return tuple(_applicability(method, graphs, place) for method in list_methods())
+
+
+def _applicability(method: Method, graphs: WhiteBox | None, place: str) -> Applicability:
+    if graphs is None:
+        reason = _no_graph(method, place)
+        return Applicability(method.name, not reason, reason)
+    error = graphs.obstacle(method)
+    if error is None:
+        return Applicability(method.name, True, "")
+    return Applicability(method.name, False, error.message, error.violations)
 
 
 def check_access(method: Method, graphs: WhiteBox | None, place: str) -> None:

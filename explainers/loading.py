@@ -21,6 +21,7 @@ from .sources import (
     PreprocessingLike,
     file_sha256,
     find_preprocessing,
+    name_of,
     read_preprocessing,
 )
 from .white_box import WhiteBox
@@ -76,11 +77,10 @@ def load(
         )
     chosen = choose_provider(provider)
     original = read_model(source)
-    found = (
-        find_preprocessing(source, original)
-        if preprocessing is None
-        else read_preprocessing(preprocessing)
-    )
+    if preprocessing is None:
+        found, found_in = find_preprocessing(source, original)
+    else:
+        found, found_in = read_preprocessing(preprocessing), name_of(preprocessing)
     if name is None:
         name = Path(source).stem if isinstance(source, str | os.PathLike) else "model"
 
@@ -96,6 +96,7 @@ def load(
             provider=actual,
             threads=n_threads,
             preprocessing=found,
+            preprocessing_source=found_in,
             labels=labels,
             exporter=f"{original.producer_name} {original.producer_version}".strip(),
             opset=max((o.version for o in original.opset_import if o.domain == ""), default=0),

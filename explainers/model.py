@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Access, Method, get_method
+from onnxplain.graph_rewrites import Access, Interface, Method, get_method
 
 from .access import Applicability, applicability, check_access
+from .baselines import baseline
 from .black_box import PictureRun
 from .classifier import Classifier, ScoreKind
 from .clock import Clock
@@ -27,6 +29,8 @@ from .white_box import WhiteBox
 
 __all__ = ["Model"]
 
+Array = npt.NDArray[Any]
+
 _TOP = 5
 
 
@@ -43,6 +47,8 @@ class Model:
         The classes' names, if known.
     preprocessing
         What turns an image into its input, if known; without it only ``tensor=`` works.
+    preprocessing_source
+        Where that was found: a preset, a file's name, the file's metadata.
     inputs, outputs
         The tensors the file takes and gives.
     exporter
@@ -61,13 +67,14 @@ class Model:
         provider: str,
         threads: int,
         preprocessing: Preprocessing | None,
+        preprocessing_source: str = "",
         labels: Sequence[str] | str | os.PathLike[str] | None,
         exporter: str,
         opset: int,
     ) -> None:
         self.name, self.sha256 = name, sha256
         self.provider, self.threads = provider, threads
-        self.preprocessing = preprocessing
+        self.preprocessing, self.preprocessing_source = preprocessing, preprocessing_source
         self._classifier = Classifier(predictor)
         self._graphs = white_box
         known = labels
@@ -78,9 +85,14 @@ class Model:
         self.exporter, self.opset = exporter, opset
 
     @property
+    def interface(self) -> Interface:
+        """Which of its tensors are the image, the scores and the logits, and what they are."""
+        return self._classifier.interface
+
+    @property
     def n_classes(self) -> int:
         """Number of classes."""
-        return self._classifier.interface.n_classes
+        return self.interface.n_classes
 
     @property
     def feature_layer(self) -> str | None:
@@ -214,6 +226,22 @@ class Model:
         known = self.preprocessing if preprocessing is None else read_preprocessing(preprocessing)
         return prepare(image, tensor, known, self._classifier)
 
+    def _given(
+        self,
+        prepared: PreparedInput,
+        bounds: tuple[Array, Array] | None,
+        options: Mapping[str, Any],
+    ) -> dict[str, Array]:
+        """Return what a rewritten graph may ask for besides the image, by role."""
+        given = {} if bounds is None else {"low": bounds[0], "high": bounds[1]}
+        if "baseline" in options:
+            x, random = prepared.x, np.random.default_rng(options.get("seed"))
+            low, high = bounds or (x.min(keepdims=True), x.max(keepdims=True))
+            axis = self._classifier.channel_axis
+            found = baseline(options["baseline"], x, low, high, axis, random)
+            given["baseline"] = found.astype(np.float32)
+        return given
+
     def _explain_one(
         self,
         method: Method,
@@ -240,8 +268,9 @@ class Model:
         with clock.stage("run"):
             if method.in_graph:
                 batch_size = self._white_box.batch_size
+                given = self._given(prepared, bounds, options)
                 results = self._white_box.explain(
-                    method, options, prepared.x, targets, control, bounds
+                    method, options, prepared.x, targets, control, given
                 )
                 evaluations += len(targets)
             else:

@@ -18,6 +18,7 @@ __all__ = [
     "PreprocessingLike",
     "file_sha256",
     "find_preprocessing",
+    "name_of",
     "read_labels",
     "read_preprocessing",
 ]
@@ -57,16 +58,26 @@ def read_preprocessing(given: PreprocessingLike) -> Preprocessing:
     return _from_file(path)
 
 
-def find_preprocessing(source: ModelSource, model: onnx.ModelProto) -> Preprocessing | None:
-    """Return what ``NAME.json`` beside ``NAME.onnx`` says, else the model's metadata, else None."""
+def find_preprocessing(
+    source: ModelSource, model: onnx.ModelProto
+) -> tuple[Preprocessing | None, str]:
+    """Return the preprocessing of a model and where it was found; ``None`` where there is none.
+
+    That is what ``NAME.json`` beside ``NAME.onnx`` says, else the model's metadata.
+    """
     if isinstance(source, str | os.PathLike):
         beside = Path(source).with_suffix(".json")
         if beside.is_file():
-            return _from_file(beside)
+            return _from_file(beside), beside.name
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
-            return Preprocessing.from_json(entry.value)
-    return None
+            return Preprocessing.from_json(entry.value), f"metadata {METADATA_KEY}"
+    return None, ""
+
+
+def name_of(given: PreprocessingLike) -> str:
+    """Return in a word what `read_preprocessing` is given: a preset, a file's name."""
+    return Path(given).name if isinstance(given, str | os.PathLike) else "given"
 
 
 def read_labels(given: Sequence[str] | str | os.PathLike[str], n_classes: int) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ Array = npt.NDArray[Any]
 
 _CACHED_SESSIONS = 8
 _ROWS = 8
+_GIVEN = ("baseline", "seed")  # options that say what a graph is fed, not what it is
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class _Rewritten:
     target: str
     maps: dict[str, str]
     layer: str | None
-    bounds: list[str]
+    given: dict[str, str]
     notices: list[Notice]
     names: dict[str, list[str]]
 
@@ -102,8 +103,8 @@ class WhiteBox:
         except OnnxplainError:
             return None
 
-    def obstacle(self, method: Method) -> str:
-        """Say why the method does not apply to this model; empty when it does."""
+    def obstacle(self, method: Method) -> FailedPrecondition | None:
+        """Return why the method does not apply to this model; ``None`` when it does."""
         try:
             with self._lock:
                 if method.in_graph:
@@ -113,8 +114,8 @@ class WhiteBox:
                 elif method.access is Access.GRADIENT:
                     return self.obstacle(get_method("gradient"))
         except FailedPrecondition as error:
-            return error.message
-        return ""
+            return error
+        return None
 
     def prepare(
         self, method: Method, options: Mapping[str, Any]
@@ -136,14 +137,11 @@ class WhiteBox:
         x: Array,
         targets: Sequence[int],
         control: Control,
-        bounds: tuple[Array, Array] | None = None,
+        given: Mapping[str, Array] | None = None,
     ) -> list[Result]:
-        """Explain one input ``[1, ...]`` for every target, in order.
-
-        ``bounds`` are the smallest and largest value of each channel, for methods that need them.
-        """
+        """Explain one input ``[1, ...]`` for every target, in order; see `maps`."""
         repeated = np.repeat(x, len(targets), axis=0)
-        maps = self.maps(method, options, repeated, targets, control, bounds)
+        maps = self.maps(method, options, repeated, targets, control, given)
         names = self._get(method, options).names
         return [
             _result({name: array[row] for name, array in maps.items()}, names)
@@ -157,18 +155,22 @@ class WhiteBox:
         x: Array,
         targets: Sequence[int],
         control: Control,
-        bounds: tuple[Array, Array] | None = None,
+        given: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
-        """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps."""
-        rewritten = self._get(method, options)
-        if rewritten.bounds and bounds is None:
+        """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps.
+
+        ``given`` are what the graph may need besides, by role: ``low`` and ``high``, the smallest
+        and largest value of each channel; ``baseline``.
+        """
+        rewritten, given = self._get(method, options), given or {}
+        if "low" in rewritten.given and "low" not in given:
             raise FailedPrecondition(
                 "BOUNDS_UNKNOWN",
                 f"{method.name} with these options needs the bounds of the image's values: give "
                 "the preprocessing, or choose another composite or input_domain",
             )
         feeds = {rewritten.image: x, rewritten.target: np.asarray(targets, np.int64)}
-        shared = dict(zip(rewritten.bounds, bounds or (), strict=True)) if rewritten.bounds else {}
+        shared = {name: given[role] for role, name in rewritten.given.items()}
         names = list(rewritten.maps.values())
         arrays = self.run_rows(rewritten.session, feeds, names, control, shared=shared)
         return dict(zip(rewritten.maps, arrays, strict=True))
@@ -209,8 +211,9 @@ class WhiteBox:
         return Parts(trunk, head, found)
 
     def _get(self, method: Method, options: Mapping[str, Any]) -> _Rewritten:
-        key = (method.name, *sorted(options.items()))
-        return cast("_Rewritten", self._cached(key, lambda: self._rewrite(method, options)))
+        own = {name: value for name, value in options.items() if name not in _GIVEN}
+        key = (method.name, *sorted(own.items()))
+        return cast("_Rewritten", self._cached(key, lambda: self._rewrite(method, own)))
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         with self._lock:
@@ -231,7 +234,7 @@ class WhiteBox:
             target=note["target"],
             maps=note["added"],
             layer=note["layer"],
-            bounds=note["bounds"],
+            given=note["given"],
             notices=[Notice(*notice) for notice in note["warnings"]],
             names=note["names"],
         )

@@ -5,6 +5,7 @@ if not __name__.startswith("onnxplain."):
 
 from . import methods
 from .anatomy import Anatomy, read_anatomy
+from .assembling import rewrite, rewrite_canonical
 from .canonise import canonise
 from .engine import RuleTable, backward
 from .errors import (
@@ -22,7 +23,7 @@ from .features import feature_layer, find_features
 from .interface import Interface, expose_scores
 from .loading import ModelSource, provenance_of, read_model
 from .method import Access, Help, Method, Option, Range, declare, get_method, list_methods
-from .rewriting import Maps, Rewriting, TargetKind, rewrite, rewrite_canonical
+from .rewriting import Maps, Rewriting, TargetKind
 from .splitting import Split, split
 
 __all__ = [

@@ -25,6 +25,7 @@ __all__ = [
     "Gate",
     "InputDomain",
     "Budget",
+    "DeepLiftVariant",
     "Difference",
     "FeatureSelection",
     "Fill",
@@ -40,6 +41,7 @@ __all__ = [
     "NSteps",
     "Noise",
     "Patch",
+    "Product",
     "Profile",
     "Quadrature",
     "Reduction",
@@ -211,6 +213,14 @@ BatchNorm = Annotated[
 Add = Annotated[
     Literal["norm", "zplus"],
     Help("how a sum of branches shares: in proportion to the summands, or to the positive ones"),
+]
+DeepLiftVariant = Annotated[
+    Literal["rescale", "reveal_cancel"],
+    Help("whether activations treat what comes as one, or its positive and negative terms apart"),
+]
+Product = Annotated[
+    Literal["split", "gradient"],
+    Help("how a product shares: each factor with the mean of the other, or by its gradient"),
 ]
 Profile = Annotated[bool, Help("also sum the relevance at every tensor that all paths pass")]
 Contrastive = Annotated[

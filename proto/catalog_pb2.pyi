@@ -112,6 +112,38 @@ MODEL_STATE_UNAVAILABLE: ModelState.ValueType  # 3
 """It could not be loaded: explaining it is answered FAILED_PRECONDITION."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
+class _Activation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ActivationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Activation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACTIVATION_UNSPECIFIED: _Activation.ValueType  # 0
+    """Never sent."""
+    ACTIVATION_NONE: _Activation.ValueType  # 1
+    """Nothing: the scores are the logits."""
+    ACTIVATION_SOFTMAX: _Activation.ValueType  # 2
+    """The probabilities of one class out of all."""
+    ACTIVATION_LOG_SOFTMAX: _Activation.ValueType  # 3
+    """Their logarithms."""
+    ACTIVATION_SIGMOID: _Activation.ValueType  # 4
+    """A probability for each class by itself."""
+
+class Activation(_Activation, metaclass=_ActivationEnumTypeWrapper):
+    """What follows the logits in a model."""
+
+ACTIVATION_UNSPECIFIED: Activation.ValueType  # 0
+"""Never sent."""
+ACTIVATION_NONE: Activation.ValueType  # 1
+"""Nothing: the scores are the logits."""
+ACTIVATION_SOFTMAX: Activation.ValueType  # 2
+"""The probabilities of one class out of all."""
+ACTIVATION_LOG_SOFTMAX: Activation.ValueType  # 3
+"""Their logarithms."""
+ACTIVATION_SIGMOID: Activation.ValueType  # 4
+"""A probability for each class by itself."""
+Global___Activation: _TypeAlias = Activation  # noqa: Y015
+
 @_typing.final
 class GetServerInfoRequest(_message.Message):
     """Asks for the server's version and limits."""
@@ -562,6 +594,11 @@ class Model(_message.Message):
     OPSET_FIELD_NUMBER: _builtins.int
     EXECUTION_PROVIDER_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    SCORE_OUTPUT_FIELD_NUMBER: _builtins.int
+    LOGITS_FIELD_NUMBER: _builtins.int
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    PREPROCESSING_SOURCE_FIELD_NUMBER: _builtins.int
     n_classes: _builtins.int
     """Number of classes."""
     feature_layer: _builtins.str
@@ -574,6 +611,16 @@ class Model(_message.Message):
     """The onnxruntime execution provider that runs it."""
     threads: _builtins.int
     """Threads of one forward pass."""
+    layout: _types_pb2.Layout.ValueType
+    """Order of the axes of its image."""
+    score_output: _builtins.str
+    """The output that holds the scores."""
+    logits: _builtins.str
+    """The tensor that holds the logits. Empty: only the scores after the activation can be read."""
+    activation: Global___Activation.ValueType
+    """What makes the scores of the logits."""
+    preprocessing_source: _builtins.str
+    """Where the preprocessing was found: a preset, a file's name, the file's metadata. Empty: nowhere."""
     @_builtins.property
     def summary(self) -> Global___ModelSummary:
         """Name, version and state; all else is empty unless it is ready."""
@@ -615,10 +662,15 @@ class Model(_message.Message):
         opset: _builtins.int = ...,
         execution_provider: _builtins.str = ...,
         threads: _builtins.int = ...,
+        layout: _types_pb2.Layout.ValueType = ...,
+        score_output: _builtins.str = ...,
+        logits: _builtins.str = ...,
+        activation: Global___Activation.ValueType = ...,
+        preprocessing_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preprocessing", b"preprocessing", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applicability", b"applicability", "execution_provider", b"execution_provider", "exporter", b"exporter", "feature_layer", b"feature_layer", "inputs", b"inputs", "labels", b"labels", "n_classes", b"n_classes", "opset", b"opset", "outputs", b"outputs", "preprocessing", b"preprocessing", "summary", b"summary", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "applicability", b"applicability", "execution_provider", b"execution_provider", "exporter", b"exporter", "feature_layer", b"feature_layer", "inputs", b"inputs", "labels", b"labels", "layout", b"layout", "logits", b"logits", "n_classes", b"n_classes", "opset", b"opset", "outputs", b"outputs", "preprocessing", b"preprocessing", "preprocessing_source", b"preprocessing_source", "score_output", b"score_output", "summary", b"summary", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,23 +717,55 @@ class Applicability(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     APPLIES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """The method."""
     applies: _builtins.bool
     """Whether it applies."""
     reason: _builtins.str
     """What is in the way. Empty: it applies."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Obstacle]:
+        """The nodes in the way, where it is nodes."""
+
     def __init__(
         self,
         *,
         method: _builtins.str = ...,
         applies: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        nodes: _abc.Iterable[Global___Obstacle] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applies", b"applies", "method", b"method", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applies", b"applies", "method", b"method", "nodes", b"nodes", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Applicability: _TypeAlias = Applicability  # noqa: Y015
+
+@_typing.final
+class Obstacle(_message.Message):
+    """A node that a method cannot go through."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Its name."""
+    description: _builtins.str
+    """What it is."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Obstacle: _TypeAlias = Obstacle  # noqa: Y015

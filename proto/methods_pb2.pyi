@@ -579,6 +579,54 @@ ADD_SHARE_ZPLUS: AddShare.ValueType  # 2
 """In proportion to the positive summands."""
 Global___AddShare: _TypeAlias = AddShare  # noqa: Y015
 
+class _DeepLiftVariant:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeepLiftVariantEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeepLiftVariant.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEEP_LIFT_VARIANT_UNSPECIFIED: _DeepLiftVariant.ValueType  # 0
+    """The default of the option."""
+    DEEP_LIFT_VARIANT_RESCALE: _DeepLiftVariant.ValueType  # 1
+    """Multiply by the quotient of differences."""
+    DEEP_LIFT_VARIANT_REVEAL_CANCEL: _DeepLiftVariant.ValueType  # 2
+    """The same for positive and negative terms apart, behind layers with weights."""
+
+class DeepLiftVariant(_DeepLiftVariant, metaclass=_DeepLiftVariantEnumTypeWrapper):
+    """What activations do in DeepLIFT."""
+
+DEEP_LIFT_VARIANT_UNSPECIFIED: DeepLiftVariant.ValueType  # 0
+"""The default of the option."""
+DEEP_LIFT_VARIANT_RESCALE: DeepLiftVariant.ValueType  # 1
+"""Multiply by the quotient of differences."""
+DEEP_LIFT_VARIANT_REVEAL_CANCEL: DeepLiftVariant.ValueType  # 2
+"""The same for positive and negative terms apart, behind layers with weights."""
+Global___DeepLiftVariant: _TypeAlias = DeepLiftVariant  # noqa: Y015
+
+class _Product:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProductEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Product.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRODUCT_UNSPECIFIED: _Product.ValueType  # 0
+    """The default of the option."""
+    PRODUCT_SPLIT: _Product.ValueType  # 1
+    """Each factor counts with the mean of the other at the image and at the baseline."""
+    PRODUCT_GRADIENT: _Product.ValueType  # 2
+    """By its gradient at the image."""
+
+class Product(_Product, metaclass=_ProductEnumTypeWrapper):
+    """How a product of two varying values shares."""
+
+PRODUCT_UNSPECIFIED: Product.ValueType  # 0
+"""The default of the option."""
+PRODUCT_SPLIT: Product.ValueType  # 1
+"""Each factor counts with the mean of the other at the image and at the baseline."""
+PRODUCT_GRADIENT: Product.ValueType  # 2
+"""By its gradient at the image."""
+Global___Product: _TypeAlias = Product  # noqa: Y015
+
 @_typing.final
 class MethodSpec(_message.Message):
     """A method and its options: the field that is set, even to an empty message, is the method."""
@@ -612,6 +660,7 @@ class MethodSpec(_message.Message):
     LRP_FIELD_NUMBER: _builtins.int
     DEEP_TAYLOR_FIELD_NUMBER: _builtins.int
     EXCITATION_BACKPROP_FIELD_NUMBER: _builtins.int
+    DEEP_LIFT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lime(self) -> Global___LimeOptions:
         """Local surrogate on superpixels: Ribeiro et al. 2016."""
@@ -720,6 +769,10 @@ class MethodSpec(_message.Message):
     def excitation_backprop(self) -> Global___ExcitationBackpropOptions:
         """Excitation backprop: Zhang et al. 2016."""
 
+    @_builtins.property
+    def deep_lift(self) -> Global___DeepLiftOptions:
+        """Quotients of differences to a baseline: Shrikumar et al. 2017."""
+
     def __init__(
         self,
         *,
@@ -750,12 +803,13 @@ class MethodSpec(_message.Message):
         lrp: Global___LrpOptions | None = ...,
         deep_taylor: Global___DeepTaylorOptions | None = ...,
         excitation_backprop: Global___ExcitationBackpropOptions | None = ...,
+        deep_lift: Global___DeepLiftOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_lift", b"deep_lift", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_lift", b"deep_lift", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor", "excitation_backprop"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor", "excitation_backprop", "deep_lift"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -2532,3 +2586,70 @@ class ExcitationBackpropOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
 
 Global___ExcitationBackpropOptions: _TypeAlias = ExcitationBackpropOptions  # noqa: Y015
+
+@_typing.final
+class DeepLiftOptions(_message.Message):
+    """Options of `deep_lift`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANT_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    variant: Global___DeepLiftVariant.ValueType
+    """Whether activations treat what comes as one, or its positive and negative terms apart.
+    Default: rescale.
+    """
+    baseline: Global___Baseline.ValueType
+    """What stands for nothing to be seen.
+    Default: zero.
+    """
+    product: Global___Product.ValueType
+    """How a product shares.
+    Default: split.
+    """
+    reduction: Global___Reduction.ValueType
+    """How the channels of the attribution become one heatmap.
+    Default: sum.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        variant: Global___DeepLiftVariant.ValueType | None = ...,
+        baseline: Global___Baseline.ValueType | None = ...,
+        product: Global___Product.ValueType | None = ...,
+        reduction: Global___Reduction.ValueType | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_product", b"_product", "_reduction", b"_reduction", "_seed", b"_seed", "_variant", b"_variant", "baseline", b"baseline", "product", b"product", "reduction", b"reduction", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_product", b"_product", "_reduction", b"_reduction", "_seed", b"_seed", "_variant", b"_variant", "baseline", b"baseline", "product", b"product", "reduction", b"reduction", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
+    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
+    _WhichOneofReturnType__product: _TypeAlias = _typing.Literal["product"]  # noqa: Y015
+    _WhichOneofArgType__product: _TypeAlias = _typing.Literal["_product", b"_product"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__variant: _TypeAlias = _typing.Literal["variant"]  # noqa: Y015
+    _WhichOneofArgType__variant: _TypeAlias = _typing.Literal["_variant", b"_variant"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__product) -> _WhichOneofReturnType__product | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__variant) -> _WhichOneofReturnType__variant | None: ...
+
+Global___DeepLiftOptions: _TypeAlias = DeepLiftOptions  # noqa: Y015

@@ -59,6 +59,27 @@ class _Layers:
         return model
 
 
+def classifier(nodes, weights, *, size, channels=3, classes=5, opset=OPSET):
+    """Return the classifier of ``nodes``, from ``image`` to ``logits``, with these weights."""
+    shape = ["N", channels, size, size]
+    tensors = [
+        numpy_helper.from_array(
+            array.astype(np.float32) if array.dtype == np.float64 else array, name
+        )
+        for name, array in weights.items()
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "joined",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])],
+        initializer=tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def tiny_cnn(*, size=32, channels=3, width=8, classes=5, batch="N", softmax=True, seed=0):
     """Conv-Relu-Conv-Relu-GlobalAveragePool-Gemm-Softmax: ``image`` to ``probabilities``."""
     layers = _Layers(seed)

@@ -3,6 +3,7 @@
 from . import (
     cam,
     deconvnet,
+    deep_lift,
     deep_taylor,
     excitation_backprop,
     grad_cam,
@@ -24,6 +25,7 @@ __all__ = [
     "deep_taylor",
     "excitation_backprop",
     "deconvnet",
+    "deep_lift",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient",

@@ -21,8 +21,8 @@ PATTERNS = {
     "dense_factors": scale_dense,
     "dense_bias": take_bias,
     "affine_after_layer": merge_affine,
-    "affine_before_layer": gather_affine,
     "padding": fold_padding,
+    "affine_before_layer": gather_affine,
 }
 
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import attribute, constant_array, dims, operand, rank
+from onnxplain.graph_rewrites.engine import label
 
-from .surgery import Folded, constant, label, replace
+from .surgery import Folded, become, constant
 
 __all__ = ["gather_affine", "merge_affine"]
 
@@ -43,7 +44,7 @@ def gather_affine(graph: ir.Graph) -> list[Folded]:
     folded = []
     for node in reversed(list(graph)):
         chain: list[ir.Node | None] = []
-        affine = _affine(node)
+        affine = _affine(node) if node.graph is graph else None  # one of a chain is gone already
         if affine is None or node.op_type == "BatchNormalization" or not _feeds_layers(node):
             continue
         slope, shift, x = np.ones(1), np.zeros(1), node.outputs[0]
@@ -59,7 +60,7 @@ def gather_affine(graph: ir.Graph) -> list[Folded]:
         values += [np.zeros(channels), np.ones(channels)]
         dtype = np.dtype(np.float32) if x.dtype is None else x.dtype.numpy()
         inputs = [constant(graph, f"{label(node)}/gathered", array, dtype) for array in values]
-        replace(graph, node, "BatchNormalization", [x, *inputs], {"epsilon": 0.0})
+        become(graph, node, "BatchNormalization", [x, *inputs], {"epsilon": 0.0})
         folded.append(Folded(" + ".join(label(n) for n in reversed(chain) if n), label(node)))
     return folded
 
@@ -142,9 +143,9 @@ def _merge(graph: ir.Graph, layer: ir.Node, node: ir.Node, affine: Affine) -> bo
     inputs = [layer.inputs[0], constant(graph, f"{stem}/merged_weight", new_weight, weight.dtype)]
     inputs.append(constant(graph, f"{stem}/merged_bias", new_bias, weight.dtype))
     attributes = {name: attribute(layer, name) for name in layer.attributes}
-    new = replace(graph, node, layer.op_type, inputs, attributes)
-    new.name = layer.name
-    graph.remove(layer, safe=True)
+    name = layer.name
+    become(graph, node, layer.op_type, inputs, attributes)
+    node.name = name
     return True
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import attribute, constant_array, operand, rank
+from onnxplain.graph_rewrites.engine import label
 
-from .surgery import Folded, constant, label, replace
+from .surgery import Folded, become, constant
 
 __all__ = ["scale_dense", "take_bias"]
 
@@ -30,7 +31,7 @@ def scale_dense(graph: ir.Graph) -> list[Folded]:
             name: attribute(node, name) for name in ("transA", "transB") if attribute(node, name)
         }
         folded.append(Folded("alpha, beta", label(node)))
-        replace(graph, node, "Gemm", [node.inputs[0], *scaled], kept)
+        become(graph, node, "Gemm", [node.inputs[0], *scaled], kept)
     return folded
 
 
@@ -51,7 +52,7 @@ def take_bias(graph: ir.Graph) -> list[Folded]:
             continue
         value = constant(graph, f"{label(layer)}/bias", bias.reshape(-1), bias.dtype)
         folded.append(Folded(label(node), label(layer)))
-        new = replace(graph, node, "Gemm", [*layer.inputs, value], {})
-        new.name = layer.name
-        graph.remove(layer, safe=True)
+        name = layer.name
+        become(graph, node, "Gemm", [*layer.inputs, value], {})
+        node.name = name
     return folded

@@ -10,8 +10,9 @@ from onnxplain.graph_rewrites.builder import (
     operand,
     rank,
 )
+from onnxplain.graph_rewrites.engine import label
 
-from .surgery import Folded, label, replace
+from .surgery import Folded, become
 
 __all__ = ["fold_padding"]
 
@@ -33,7 +34,7 @@ def fold_padding(graph: ir.Graph) -> list[Folded]:
         attributes.pop("auto_pad", None)
         attributes["pads"] = [a + b for a, b in zip(own, added, strict=True)]
         folded.append(Folded(label(pad), label(node)))
-        replace(graph, node, "Conv", [operand(pad), *node.inputs[1:]], attributes)
+        become(graph, node, "Conv", [operand(pad), *node.inputs[1:]], attributes)
     return folded
 
 

@@ -11,8 +11,9 @@ from onnxplain.graph_rewrites.builder import (
     dims,
     operand,
 )
+from onnxplain.graph_rewrites.engine import label
 
-from .surgery import Folded, label, replace
+from .surgery import Folded, become
 
 __all__ = ["recognise_response_normalisation"]
 
@@ -29,7 +30,7 @@ def recognise_response_normalisation(graph: ir.Graph) -> list[Folded]:
         found = _parameters(operand(node, 1), x)
         if found is not None:
             folded.append(Folded(label(node), "LRN"))
-            replace(graph, node, "LRN", [x], found)
+            become(graph, node, "LRN", [x], found)
     return folded
 
 

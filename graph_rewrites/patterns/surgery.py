@@ -1,4 +1,4 @@
-"""Replacing nodes of a graph."""
+"""Changing nodes of a graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["Folded", "constant", "label", "replace"]
+__all__ = ["Folded", "become", "constant"]
 
 
 class Folded(NamedTuple):
@@ -16,11 +16,6 @@ class Folded(NamedTuple):
 
     node: str
     into: str
-
-
-def label(node: ir.Node) -> str:
-    """Return a name for the node."""
-    return node.name or node.outputs[0].name or node.op_type
 
 
 def constant(graph: ir.Graph, name: str, array: np.ndarray, dtype: np.dtype) -> ir.Value:
@@ -35,17 +30,34 @@ def constant(graph: ir.Graph, name: str, array: np.ndarray, dtype: np.dtype) -> 
     return value
 
 
-def replace(
+def become(
     graph: ir.Graph,
     node: ir.Node,
     op_type: str,
     inputs: Sequence[ir.Value | None],
     attributes: Mapping[str, Any],
-) -> ir.Node:
-    """Put a new node of one output in the place of ``node``; return it."""
-    new, old = ir.node(op_type, inputs, attributes=attributes, name=node.name), node.outputs[0]
-    new.outputs[0].name, new.outputs[0].type, new.outputs[0].shape = old.name, old.type, old.shape
-    graph.insert_before(node, new)
-    ir.convenience.replace_all_uses_with(old, new.outputs[0], replace_graph_outputs=True)
+) -> None:
+    """Make ``node`` another operator, its output kept; what only it used is removed."""
+    before = [value.producer() for value in node.inputs if value is not None]
+    node.op_type = op_type
+    node.attributes.clear()
+    node.attributes.update(
+        (given.name, given) for given in ir.convenience.convert_attributes(attributes)
+    )
+    node.resize_inputs(len(inputs))
+    for index, value in enumerate(inputs):
+        node.replace_input_with(index, value)
+    for maker in before:
+        _remove_idle(graph, maker)
+
+
+def _remove_idle(graph: ir.Graph, node: ir.Node | None) -> None:
+    """Remove a node that nothing uses, and what only it used."""
+    if node is None or node.graph is not graph:
+        return
+    if any(output.uses() or output.is_graph_output() for output in node.outputs):
+        return
+    before = [value.producer() for value in node.inputs if value is not None]
     graph.remove(node, safe=True)
-    return new
+    for maker in before:
+        _remove_idle(graph, maker)

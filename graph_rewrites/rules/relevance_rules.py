@@ -70,11 +70,11 @@ def _bound(index: int) -> Input:
     return bound
 
 
-def _plus(op: Builder, w: ir.Value) -> ir.Value:
+def plus(op: Builder, w: ir.Value) -> ir.Value:
     return op.Relu(w)
 
 
-def _minus(op: Builder, w: ir.Value) -> ir.Value:
+def minus(op: Builder, w: ir.Value) -> ir.Value:
     return op.Neg(op.Relu(op.Neg(w)))
 
 
@@ -128,13 +128,13 @@ def epsilon(stabiliser: float) -> LinearRule:
     return LinearRule([Part([(_same, unmodified)], unmodified)], stabiliser)
 
 
-_POSITIVE = ((_positive_part, _plus), (_negative_part, _minus))
-_NEGATIVE = ((_positive_part, _minus), (_negative_part, _plus))
+_POSITIVE = ((_positive_part, plus), (_negative_part, minus))
+_NEGATIVE = ((_positive_part, minus), (_negative_part, plus))
 
 
 def zplus() -> LinearRule:
     """Z+: what is positive of every product."""
-    return LinearRule([Part(_POSITIVE, _plus, is_positive=True)], keeps_sign=True)
+    return LinearRule([Part(_POSITIVE, plus, is_positive=True)], keeps_sign=True)
 
 
 def contrast() -> LinearRule:
@@ -155,13 +155,13 @@ def passing() -> LinearRule:
 def alpha_beta(alpha: float, beta: float) -> LinearRule:
     """Alpha times the positive share minus beta times the negative one."""
     return LinearRule(
-        [Part(_POSITIVE, _plus, alpha, is_positive=True), Part(_NEGATIVE, _minus, -beta)]
+        [Part(_POSITIVE, plus, alpha, is_positive=True), Part(_NEGATIVE, minus, -beta)]
     )
 
 
 def gamma(share: float) -> LinearRule:
     """LRP-gamma in its signed form: the side of the output's sign weighs more by ``share``."""
-    up, down = _more(share, _plus), _more(share, _minus)
+    up, down = _more(share, plus), _more(share, minus)
     return LinearRule(
         [
             Part([(_positive_part, up), (_negative_part, down)], up, where=1),
@@ -183,7 +183,7 @@ def flat() -> LinearRule:
 def zbox() -> LinearRule:
     """Z^B for inputs between bounds: x W - low W+ - high W-."""
     copies = [
-        (_same, unmodified), (_bound(0), _negated(_plus)), (_bound(1), _negated(_minus)),
+        (_same, unmodified), (_bound(0), _negated(plus)), (_bound(1), _negated(minus)),
     ]  # fmt: skip
     return LinearRule([Part(copies, None)], is_bounded=True, keeps_sign=True)
 
@@ -203,7 +203,7 @@ def with_bias(rule: LinearRule, bias: str) -> LinearRule:
 
 
 def _clamped(modify: Modify) -> Modify:
-    return lambda op, bias: modify(op, _minus(op, bias))
+    return lambda op, bias: modify(op, minus(op, bias))
 
 
 def stabilised(
