@@ -8,7 +8,7 @@ from typing import Any
 from onnxplain.explainers.explanation import versions
 from onnxplain.explainers.images import MAX_PIXELS
 from onnxplain.graph_rewrites import Method, Option, list_methods
-from onnxplain.proto import catalog_pb2, catalog_pb2_grpc
+from onnxplain.proto import catalog_pb2, catalog_pb2_grpc, types_pb2
 from onnxplain.proto.codec import enum_from_choice
 from onnxplain.proto.preprocessing import preprocessing_from_json
 from typing_extensions import override
@@ -86,7 +86,7 @@ def _summary(served: ServedModel) -> catalog_pb2.ModelSummary:
 
 def _model(served: ServedModel) -> catalog_pb2.Model:
     model = served.model
-    known = model.preprocessing
+    known, interface = model.preprocessing, model.interface
     return catalog_pb2.Model(
         summary=_summary(served),
         inputs=[
@@ -102,13 +102,30 @@ def _model(served: ServedModel) -> catalog_pb2.Model:
         preprocessing=None if known is None else preprocessing_from_json(known.to_dict()),
         feature_layer=model.feature_layer or "",
         applicability=[
-            catalog_pb2.Applicability(method=one.method, applies=one.applies, reason=one.reason)
+            catalog_pb2.Applicability(
+                method=one.method,
+                applies=one.applies,
+                reason=one.reason,
+                nodes=[
+                    catalog_pb2.Obstacle(node=node.subject, description=node.description)
+                    for node in one.nodes
+                ],
+            )
             for one in served.applicability
         ],
         exporter=model.exporter,
         opset=model.opset,
         execution_provider=model.provider,
         threads=model.threads,
+        layout=types_pb2.Layout.ValueType(
+            enum_from_choice(types_pb2.Layout.DESCRIPTOR, interface.layout)
+        ),
+        score_output=interface.scores,
+        logits=interface.logits or "",
+        activation=catalog_pb2.Activation.ValueType(
+            enum_from_choice(catalog_pb2.Activation.DESCRIPTOR, interface.activation)
+        ),
+        preprocessing_source=model.preprocessing_source,
     )
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnxplain.clients.cli import main
 from onnxplain.clients.commands.environment import Environment, ExitCode, ProgressBar
 from onnxplain.clients.commands.output_files import OutputFiles, UsageError
 from onnxplain.explainers import Progress, load
@@ -16,28 +15,9 @@ from onnxplain.graph_rewrites import list_methods
 from PIL import Image
 
 from tests import models
+from tests.commands import Ended, Terminal
 
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-class Ended:
-    """How a command ended."""
-
-    def __init__(self, argv, stdin=b"", stderr=None):
-        stream = io.TextIOWrapper(io.BytesIO(stdin))
-        environment = Environment(stream, io.StringIO(), stderr or io.StringIO())
-        self.code = main([str(word) for word in argv], environment)
-        self.out, self.err = environment.stdout.getvalue(), environment.stderr.getvalue()
-
-    @property
-    def json(self):
-        assert self.code == 0, self.err
-        return json.loads(self.out)
 
 
 @pytest.fixture(scope="module")
@@ -248,17 +228,6 @@ def test_every_option_has_a_flag():
     for method in list_methods():
         for option in method.options:
             assert f"--{option.name.replace('_', '-')}" in text
-
-
-def test_inspect_says_what_applies_and_why_not(model, mlp):
-    text = Ended(["inspect", model]).out
-    assert "relu2" in text
-    assert re.search(r"^input image +FP32 \[any, 3, 32, 32\]", text, re.MULTILINE)
-    found = {one["method"]: one for one in Ended(["inspect", mlp, "--json"]).json["methods"]}
-    assert found["saliency"]["applies"]
-    assert found["lime"]["applies"]
-    assert not found["grad_cam"]["applies"]
-    assert found["grad_cam"]["reason"]
 
 
 def test_rewrite_writes_a_model_that_any_runtime_runs(model, tmp_path):

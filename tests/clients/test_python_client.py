@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 from onnxplain.clients.python import Client, ExplainError
+from onnxplain.proto import catalog_pb2, types_pb2
 from PIL import ExifTags, Image
 
 from tests.conftest import LABELS
@@ -178,7 +179,12 @@ def test_a_model_tells_what_it_takes_and_what_applies(client):
     assert applies["saliency"].applies
     assert not applies["grad_cam"].applies
     assert "feature" in applies["grad_cam"].reason
-    assert client.get_model("cnn").feature_layer == "relu2"
+    assert applies["grad_cam"].nodes[0].node == "layer"
+    cnn = client.get_model("cnn")
+    assert (cnn.feature_layer, cnn.logits, cnn.score_output) == ("relu2", "logits", "probabilities")
+    assert cnn.layout == types_pb2.LAYOUT_NCHW
+    assert cnn.activation == catalog_pb2.ACTIVATION_SOFTMAX
+    assert cnn.preprocessing_source == "preprocessing.json"
     broken = client.get_model("not_onnx")
     assert (broken.summary.reason, len(broken.inputs)) == ("NOT_ONNX", 0)
     with pytest.raises(ExplainError) as caught:
