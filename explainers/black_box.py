@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from .classifier import Classifier, ScoreKind
 from .control import Control
 from .input_run import InputRun
 from .inputs import PreparedInput
-from .perturbation import Masking, composite
+from .perturbation import Masking
 
 __all__ = ["PictureRun"]
 
@@ -59,12 +58,8 @@ class PictureRun(InputRun):
     ) -> Generator[npt.NDArray[np.float64], None, None]:
         """Yield the scores ``[B, n_classes]`` of a picture seen through batches of masks."""
         shown, hidden = (self._as_input(one[None]) for one in (masking.shown, masking.hidden))
-        inputs = (
-            composite(np.expand_dims(masking.visibility(*masks), self.channel_axis), shown, hidden)
-            for masks in batches
-        )
-        with closing(self.stream(inputs, self._score)) as found:
-            yield from found
+        found = self._classifier.stream_masked(masking, shown, hidden, batches, self.control)
+        return self._counted(found, self._score)
 
     def baseline(self, name: str, random: np.random.Generator) -> npt.NDArray[np.float32]:
         """Return a baseline of the picture, float32 ``[H, W, C]``; see `baseline`."""

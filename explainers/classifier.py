@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,12 +17,14 @@ from scipy.special import expit, softmax
 
 from .batching import best_batch_size
 from .control import Control
-from .predictor import DTYPES, Predictor
+from .perturbation import Masking, composite
+from .predictor import DTYPES, MaskingPredictor, Predictor
 
 __all__ = ["Classifier", "ScoreKind", "Scores"]
 
 ScoreKind = Literal["logit", "probability"]
 Array = npt.NDArray[Any]
+Extension = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 _BYTES_OF_ACTIVATIONS = 256 * 2**20
 _MAX_BATCH = 64
@@ -81,6 +85,13 @@ class Classifier:
         self.dtype = np.dtype(DTYPES[datatype])
         self._batch_sizes: dict[tuple[int, ...], int] = {}
         self._measuring = threading.Lock()
+        self._extend: Extension = np.asarray
+
+    def extended(self, extend: Extension) -> Classifier:
+        """Return this classifier with further scores: ``extend`` adds columns to its own."""
+        other = copy.copy(self)
+        other._extend = extend
+        return other
 
     @property
     def channel_axis(self) -> int:
@@ -135,27 +146,71 @@ class Classifier:
 
         Batches are taken some ahead where that is of use; see `scores`.
         """
+        sizes: deque[int] = deque()
+        filled = (self._filled((batch,), sizes)[0] for batch in batches)
+        outputs = self._predictor.run(filled, self._names, control)
+        return self._stream(outputs, sizes)
+
+    def stream_masked(
+        self,
+        masking: Masking,
+        shown: Array,
+        hidden: Array,
+        batches: Iterable[tuple[Array, ...]],
+        control: Control,
+    ) -> Generator[Scores, None, None]:
+        """Yield the scores of inputs ``[1, ...]`` seen through batches of masks; see `stream`."""
+        if not isinstance(self._predictor, MaskingPredictor) or not self._predictor.can_mask(
+            masking.form
+        ):
+            inputs = (
+                composite(
+                    np.expand_dims(masking.visibility(*masks), self.channel_axis), shown, hidden
+                )
+                for masks in batches
+            )
+            return self.stream(inputs, control)
+        sizes: deque[int] = deque()
+        feeds = (masking.feeds(*self._filled(masks, sizes)) for masks in batches)
+        outputs = self._predictor.run_masked(
+            masking.form,
+            {"shown": shown, "hidden": hidden} | masking.shared(self.channel_axis),
+            feeds,
+            self._names,
+            control,
+        )
+        return self._stream(outputs, sizes)
+
+    @property
+    def _names(self) -> list[str]:
+        """The outputs that the scores are made of."""
         interface = self.interface
         names = [interface.scores] if interface.logits is None else [interface.logits]
         if interface.activation != "none" and interface.scores not in names:
             names.append(interface.scores)
-        sizes: list[int] = []
+        return names
 
-        def filled() -> Iterator[Array]:
-            for batch in batches:
-                sizes.append(len(batch))
-                yield self._filled(batch)
-
-        with closing(self._predictor.run(filled(), names, control)) as outputs:
+    def _stream(
+        self, outputs: Generator[list[Array], None, None], sizes: deque[int]
+    ) -> Generator[Scores, None, None]:
+        """Yield the scores of every batch, less the rows that were added to it."""
+        with closing(outputs):
             for arrays in outputs:
-                size = sizes.pop(0)
+                size = sizes.popleft()
                 found = (self._flat(array)[:size] for array in arrays)
-                yield self._scores(dict(zip(names, found, strict=True)))
+                yield self._scores(dict(zip(self._names, found, strict=True)))
 
-    def _filled(self, batch: Array) -> Array:
-        """Return the batch with its last row repeated up to the size the model is fixed to."""
-        missing = (self.fixed_batch or len(batch)) - len(batch)
-        return batch if not missing else np.pad(batch, [(0, missing)] + [(0, 0)] * 3, mode="edge")
+    def _filled(self, batch: tuple[Array, ...], sizes: deque[int]) -> tuple[Array, ...]:
+        """Return arrays with the last row repeated up to the batch size the model is fixed to."""
+        size = len(batch[0])
+        sizes.append(size)
+        missing = (self.fixed_batch or size) - size
+        if not missing:
+            return batch
+        return tuple(
+            np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), mode="edge")
+            for array in batch
+        )
 
     def _scores(self, found: dict[str, npt.NDArray[np.float64]]) -> Scores:
         interface = self.interface
@@ -172,7 +227,7 @@ class Classifier:
                 "the model's score for this input is NaN or infinite, so nothing explains it; "
                 "check the preprocessing, or whether float16 overflows",
             )
-        return Scores(logits, probabilities)
+        return Scores(None if logits is None else self._extend(logits), self._extend(probabilities))
 
     def as_input(self, tensor: Any) -> Array:
         """Return ``tensor`` as the model's input ``[N, ...]``; the batch axis may be missing.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .classifier import Classifier, ScoreKind
+from .classifier import Classifier, ScoreKind, Scores
 from .control import Control
 from .explanation import Notice
 from .inputs import PreparedInput
@@ -79,7 +79,12 @@ class InputRun:
         self, batches: Iterable[Array], score: ScoreKind = "logit"
     ) -> Generator[Floats, None, None]:
         """Yield the scores of every batch, which may be taken some ahead of what is yielded."""
-        with closing(self._classifier.stream(batches, self.control)) as found:
+        return self._counted(self._classifier.stream(batches, self.control), score)
+
+    def _counted(
+        self, found: Generator[Scores, None, None], score: ScoreKind
+    ) -> Generator[Floats, None, None]:
+        with closing(found):
             for scores in found:
                 self.evaluations += len(scores.probabilities)
                 yield scores.of_kind(score)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence
+import threading
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxplain.graph_rewrites import expose_scores
+from onnxplain.graph_rewrites import MaskForm, expose_scores, prepend_masking
 
 from .control import Control
 from .predictor import TensorInfo
@@ -47,6 +50,10 @@ class LocalPredictor:
     def __init__(
         self, original: onnx.ModelProto, provider: str, threads: int, output: str | None = None
     ) -> None:
+        self._original, self._output = original, output
+        self._provider, self._threads = provider, threads
+        self._masked: dict[MaskForm, _Masked | None] = {}
+        self._lock = threading.Lock()
         exposed, self.interface = expose_scores(original, output)
         own_outputs = {value.name for value in original.graph.output}
         self._session = Session(exposed.SerializeToString(), provider, threads)
@@ -62,6 +69,55 @@ class LocalPredictor:
         """Yield the named outputs of every batch."""
         for batch in batches:
             yield self._session.run({self.interface.image: batch}, outputs, control)
+
+    def can_mask(self, form: MaskForm) -> bool:
+        """Return whether the file's operators can make pictures of such masks."""
+        return self._with_masks(form) is not None
+
+    def run_masked(
+        self,
+        form: MaskForm,
+        shared: Mapping[str, npt.NDArray[Any]],
+        batches: Iterable[Mapping[str, npt.NDArray[Any]]],
+        outputs: Sequence[str],
+        control: Control,
+    ) -> Generator[list[npt.NDArray[Any]], None, None]:
+        """Yield the named outputs of every batch of masks."""
+        masked = self._with_masks(form)
+        assert masked is not None
+        whole = masked.feeds(shared)
+        for batch in batches:
+            yield masked.session.run(whole | masked.feeds(batch), outputs, control)
+
+    def _with_masks(self, form: MaskForm) -> _Masked | None:
+        with self._lock:
+            if form not in self._masked:
+                exposed, interface = expose_scores(self._original, self._output)
+                found = prepend_masking(exposed, interface, form)
+                self._masked[form] = (
+                    None
+                    if found is None
+                    else _Masked(
+                        Session(found.model.SerializeToString(), self._provider, self._threads),
+                        found.inputs,
+                        found.dtype,
+                    )
+                )
+            return self._masked[form]
+
+
+@dataclass(frozen=True)
+class _Masked:
+    session: Session
+    inputs: dict[str, str]
+    dtype: np.dtype[np.floating]
+
+    def feeds(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Return arrays by role as the session takes them."""
+        return {
+            self.inputs[role]: array if role == "segments" else array.astype(self.dtype, copy=False)
+            for role, array in arrays.items()
+        }
 
 
 def _tensor_info(value: Any) -> TensorInfo:

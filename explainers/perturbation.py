@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from onnxplain.graph_rewrites import MaskForm
 
 from .segmentation import Segments
 
@@ -21,16 +22,27 @@ class Masking(Protocol):
     ----------
     shown, hidden
         ``[H, W, C]`` of one unit: what is seen where a mask is 1, and where it is 0.
+    form
+        See `prepend_masking`.
     """
 
     shown: Array
     hidden: Array
+    form: MaskForm
 
     def visibility(self, *masks: Array) -> Array:
         """Return how much of every pixel masks show, ``[B, H, W]``: bool, or 0 to 1 as float32.
 
         The arrays are what makes the masks, each ``[B, ...]``.
         """
+        ...
+
+    def feeds(self, *masks: Array) -> dict[str, Array]:
+        """Return the arrays as a model with masks takes them, by role."""
+        ...
+
+    def shared(self, channel_axis: int) -> dict[str, Array]:
+        """Return what is the same for all masks, by role."""
         ...
 
 
@@ -45,6 +57,8 @@ class SegmentMasking:
         Labels 0 to K - 1, ``[H, W]``.
     """
 
+    form: MaskForm = "segments"
+
     def __init__(self, shown: Array, hidden: Array, segments: Segments) -> None:
         self.shown, self.hidden = shown, hidden
         self.segments = segments
@@ -54,12 +68,23 @@ class SegmentMasking:
         (shown,) = masks
         return np.take(shown, self.segments, axis=1)
 
+    def feeds(self, *masks: Array) -> dict[str, Array]:
+        """See `Masking`."""
+        (shown,) = masks
+        return {"masks": shown}
+
+    def shared(self, channel_axis: int) -> dict[str, Array]:
+        """See `Masking`."""
+        return {"segments": np.expand_dims(self.segments.astype(np.int64), channel_axis - 1)}
+
 
 class ProductMasking:
     """Masks that are products ``rows @ cells @ columns``, float32.
 
     The arrays are ``[B, H, n]``, ``[B, n, m]`` and ``[B, m, W]``: a grid enlarged, or a window.
     """
+
+    form: MaskForm = "product"
 
     def __init__(self, shown: Array, hidden: Array) -> None:
         self.shown, self.hidden = shown, hidden
@@ -68,6 +93,14 @@ class ProductMasking:
         """Return float32 ``[B, H, W]``."""
         rows, cells, columns = masks
         return np.asarray(rows @ cells @ columns, np.float32)
+
+    def feeds(self, *masks: Array) -> dict[str, Array]:
+        """See `Masking`."""
+        return dict(zip(("rows", "cells", "columns"), (one[:, None] for one in masks), strict=True))
+
+    def shared(self, channel_axis: int) -> dict[str, Array]:
+        """See `Masking`."""
+        return {}
 
 
 def composite(visibility: Array, shown: Array, hidden: Array) -> Array:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Interface
+from onnxplain.graph_rewrites import Interface, MaskForm
 
 from .control import Control
 
-__all__ = ["DTYPES", "Predictor", "TensorInfo"]
+__all__ = ["DTYPES", "MaskingPredictor", "Predictor", "TensorInfo"]
 
 #: What images may be made of: numpy's types of the Open Inference Protocol's.
 DTYPES: dict[str, type[np.generic]] = {
@@ -69,4 +69,24 @@ class Predictor(Protocol):
         Unavailable
             It cannot be reached now.
         """
+        ...
+
+
+@runtime_checkable
+class MaskingPredictor(Predictor, Protocol):
+    """A predictor that makes pictures of masks by itself, so that only masks are moved."""
+
+    def can_mask(self, form: MaskForm) -> bool:
+        """Return whether it does so for this form of masks."""
+        ...
+
+    def run_masked(
+        self,
+        form: MaskForm,
+        shared: Mapping[str, npt.NDArray[Any]],
+        batches: Iterable[Mapping[str, npt.NDArray[Any]]],
+        outputs: Sequence[str],
+        control: Control,
+    ) -> Generator[list[npt.NDArray[Any]], None, None]:
+        """Yield the named outputs of every batch of masks; the roles are `prepend_masking`'s."""
         ...

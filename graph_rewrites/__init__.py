@@ -21,6 +21,7 @@ from .errors import (
 )
 from .features import feature_layer, find_features
 from .interface import Interface, expose_scores
+from .masking import MaskedModel, MaskForm, prepend_masking
 from .loading import ModelSource, provenance_of, read_model
 from .method import Access, Help, Method, Option, Range, declare, get_method, list_methods
 from .rewriting import Maps, Rewriting, TargetKind
@@ -33,6 +34,8 @@ __all__ = [
     "FailedPrecondition",
     "Help",
     "Interface",
+    "MaskForm",
+    "MaskedModel",
     "InvalidArgument",
     "Maps",
     "Method",
@@ -58,6 +61,7 @@ __all__ = [
     "list_methods",
     "methods",
     "nearest",
+    "prepend_masking",
     "provenance_of",
     "read_anatomy",
     "read_model",
