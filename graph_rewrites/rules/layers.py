@@ -40,15 +40,30 @@ class Layer:
         array = constant_array(self.weight)
         return () if array is None else array.shape[2:]
 
-    def forward(self, x: ir.Value, weights: Modify, bias: Modify | None) -> ir.Value:
-        """Return ``weights(W) x + bias(b)``, without a bias where it is ``None``."""
+    def forward(
+        self, x: ir.Value, weights: Modify, bias: Modify | None, plus: float = 0.0
+    ) -> ir.Value:
+        """Return ``weights(W) x + bias(b) + plus``, without a bias where it is ``None``."""
         op, operands = self.op, [x, weights(self.op, self.weight)]
         extra = None if bias is None or self.bias is None else bias(op, self.bias)
-        if extra is not None and not self._has_bias_map:
+        inside = self.node.op_type != "MatMul" and (extra is None or not self._has_bias_map)
+        if plus:
+            extra = self._bias_of(plus) if extra is None else op.Add(extra, plus)
+        if extra is not None and inside:
             operands.append(extra)
         attributes = {name: attribute(self.node, name) for name in self.node.attributes}
         y: ir.Value = getattr(op, self.node.op_type)(*operands, **attributes)
-        return y if extra is None or not self._has_bias_map else op.Add(y, extra)
+        return y if extra is None or inside else op.Add(y, extra)
+
+    def _bias_of(self, number: float) -> ir.Value:
+        array = np.asarray(constant_array(self.weight))
+        if self.node.op_type == "ConvTranspose":
+            count = array.shape[1] * attribute(self.node, "group", 1)
+        elif self.node.op_type == "Conv" or attribute(self.node, "transB", 0):
+            count = array.shape[0]
+        else:
+            count = array.shape[-1]
+        return self.op.constant(np.full(count, number, array.dtype))
 
     @property
     def _has_bias_map(self) -> bool:

@@ -87,12 +87,12 @@ def propagate(
         ]
         z = None
         for index, (value, modify) in enumerate(copies):
-            term = layer.forward(value, modify, part.bias if index == 0 else None)
+            bias = part.bias if index == 0 else None
+            step = rule.stabiliser if index == 0 and part.is_positive else 0.0
+            term = layer.forward(value, modify, bias, step)
             z = term if z is None else op.Add(z, term)
         assert z is not None
-        quotient = op.Div(
-            relevance, stabilised(op, z, rule.stabiliser, is_positive=part.is_positive)
-        )
+        quotient = op.Div(relevance, z if part.is_positive else stabilised(op, z, rule.stabiliser))
         if part.where:
             side = op.Greater(op.Mul(layer.y, float(part.where)), 0.0)
             quotient = op.Mul(quotient, op.CastLike(side, quotient))
