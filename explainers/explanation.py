@@ -80,16 +80,18 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """Where one image speaks for one class.
+    """Where one image speaks for one class, or for a weighted sum of classes.
 
     Attributes
     ----------
     method
         The method's name.
     target, label
-        The class explained; its name if the model has labels.
+        The class explained, ``None`` for a sum; its name if the model has labels.
+    target_weights
+        The weights of the classes of a sum, ``None`` for one class.
     score, score_kind
-        The class's score and what it is, ``logit`` or ``probability``.
+        The score explained and what it is, ``logit`` or ``probability``.
     attribution
         float32 in the layout of the model's input without batch axis; ``None`` for methods that
         have none (CAM, LIME).
@@ -117,7 +119,8 @@ class Explanation:
     """
 
     method: str
-    target: int
+    target: int | None
+    target_weights: Mapping[int, float] | None
     label: str | None
     score: float
     score_kind: ScoreKind

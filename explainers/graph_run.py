@@ -13,6 +13,7 @@ from .classifier import Classifier, ScoreKind
 from .control import Control
 from .input_run import InputRun
 from .inputs import PreparedInput
+from .targets import Targets
 from .white_box import WhiteBox
 
 __all__ = ["GraphRun"]
@@ -32,20 +33,26 @@ class GraphRun(InputRun):
         prepared: PreparedInput,
         classifier: Classifier,
         white_box: WhiteBox,
-        targets: tuple[int, ...],
+        targets: Targets,
         batch_size: int | None,
         control: Control,
     ) -> None:
-        super().__init__(prepared, classifier, targets, batch_size or white_box.batch_size, control)
-        self._white_box = white_box
+        super().__init__(
+            prepared,
+            classifier.extended(targets.extend),
+            targets.columns,
+            batch_size or white_box.batch_size,
+            control,
+        )
+        self._white_box, self._targets = white_box, targets
 
     def gradients(self, inputs: Array, target: int, score: ScoreKind) -> Array:
         """Return the target's gradient at each of ``inputs`` ``[B, ...]``."""
         self.evaluations += len(inputs)
         method = get_method("gradient")
         options = method.resolve({"score": score})
-        targets = [target] * len(inputs)
-        return self._white_box.maps(method, options, inputs, targets, self.control)["attribution"]
+        start = self._targets.start([target] * len(inputs))
+        return self._white_box.maps(method, options, inputs, start, self.control)["attribution"]
 
     def features(self, layer: str | None) -> Array:
         """Return the feature map ``[K, h, w]`` of ``x``."""
@@ -67,7 +74,7 @@ class GraphRun(InputRun):
         (found,) = self._white_box.run_rows(
             parts.head, {name: given}, [output], self.control, self.batch_size
         )
-        return found.reshape(len(features), -1).astype(np.float64)
+        return self._targets.extend(found.reshape(len(features), -1).astype(np.float64))
 
     def upsampled(self, native: Array) -> npt.NDArray[np.float32]:
         """Return ``[h, w]`` resized bilinearly, with half-pixel centres, to ``[H, W]``."""

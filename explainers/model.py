@@ -6,20 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Access, Interface, Method, get_method
+from onnxplain.graph_rewrites import Interface, Method, get_method
 
 from .access import Applicability, applicability, check_access
-from .baselines import baseline
-from .black_box import PictureRun
 from .classifier import Classifier, ScoreKind
 from .clock import Clock
 from .control import Control
-from .explanation import Explanation, Notice, Provenance, caveats, finite
-from .graph_run import GraphRun
+from .explanation import Explanation, Provenance, caveats, finite
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
+from .outcome import carry_out
 from .prediction import Prediction, predict
 from .predictor import Predictor
 from .preprocessing import Preprocessing
@@ -28,8 +25,6 @@ from .targets import Target, is_several, resolve_targets
 from .white_box import WhiteBox
 
 __all__ = ["Model"]
-
-Array = npt.NDArray[Any]
 
 _TOP = 5
 
@@ -137,8 +132,9 @@ class Model:
         method
             See `list_methods`.
         target
-            A class index, a label, ``"top3"``, or a list of these; by default the class of the
-            highest score.
+            A class index, a label, ``"top3"``, a mapping of indices or labels to weights for the
+            weighted sum of their scores, such as ``{"cat": 1, "dog": -1}``, or a list of these; by
+            default the class of the highest score.
         preprocessing
             Instead of the model's own: a preset's name, a JSON file, a mapping.
         control
@@ -198,25 +194,6 @@ class Model:
             )
         ]
 
-    @property
-    def _white_box(self) -> WhiteBox:
-        assert self._graphs is not None  # see `check_access`
-        return self._graphs
-
-    def _run(
-        self,
-        method: Method,
-        options: Mapping[str, Any],
-        prepared: PreparedInput,
-        targets: tuple[int, ...],
-        control: Control,
-    ) -> PictureRun | GraphRun:
-        batch_size = options.get("batch_size")
-        if method.access is Access.FORWARD:
-            score: ScoreKind = options.get("score", "logit")
-            return PictureRun(prepared, self._classifier, targets, score, batch_size, control)
-        return GraphRun(prepared, self._classifier, self._white_box, targets, batch_size, control)
-
     def _prepare(
         self,
         image: ImageLike | Sequence[ImageLike] | None,
@@ -225,22 +202,6 @@ class Model:
     ) -> list[PreparedInput]:
         known = self.preprocessing if preprocessing is None else read_preprocessing(preprocessing)
         return prepare(image, tensor, known, self._classifier)
-
-    def _given(
-        self,
-        prepared: PreparedInput,
-        bounds: tuple[Array, Array] | None,
-        options: Mapping[str, Any],
-    ) -> dict[str, Array]:
-        """Return what a rewritten graph may ask for besides the image, by role."""
-        given = {} if bounds is None else {"low": bounds[0], "high": bounds[1]}
-        if "baseline" in options:
-            x, random = prepared.x, np.random.default_rng(options.get("seed"))
-            low, high = bounds or (x.min(keepdims=True), x.max(keepdims=True))
-            axis = self._classifier.channel_axis
-            found = baseline(options["baseline"], x, low, high, axis, random)
-            given["baseline"] = found.astype(np.float32)
-        return given
 
     def _explain_one(
         self,
@@ -251,54 +212,37 @@ class Model:
         control: Control,
         clock: Clock,
     ) -> list[Explanation]:
-        bounds = prepared.bounds(self._classifier.channel_axis)
-        if options.get("input_domain") == "auto":
-            options = dict(options, input_domain="real" if bounds is None else "box")
-        layer, batch_size, evaluations = None, 1, 1
-        notices: list[Notice] = []
-        score_kind: ScoreKind = options.get("score", "logit")
-        if method.in_graph:
-            with clock.stage("rewrite"):
-                layer, notices = self._white_box.prepare(method, options)
-            control.check()
+        kind: ScoreKind = options.get("score", "logit")
         with clock.stage("predict"):
             scores = self._classifier.scores(prepared.x, control)
-            of_kind = scores.of_kind(score_kind)[0]
-        targets = resolve_targets(target, of_kind, self.labels)
-        with clock.stage("run"):
-            if method.in_graph:
-                batch_size = self._white_box.batch_size
-                given = self._given(prepared, bounds, options)
-                results = self._white_box.explain(
-                    method, options, prepared.x, targets, control, given
-                )
-                evaluations += len(targets)
-            else:
-                run = self._run(method, options, prepared, targets, control)
-                results = method.run(run, **options)
-                batch_size, layer, notices = run.batch_size, run.layer, run.notices
-                evaluations += run.evaluations
+            of_kind = scores.of_kind(kind)
+        targets = resolve_targets(target, of_kind[0], self.labels)
+        explained = targets.extend(of_kind)[0, list(targets.columns)]
+        outcome = carry_out(
+            method, options, prepared, targets, self._classifier, self._graphs, control, clock
+        )
         provenance = Provenance(
-            options=dict(options),
+            options=dict(outcome.options),
             model_name=self.name,
             model_sha256=self.sha256,
-            layer=layer,
+            layer=outcome.layer,
             preprocessing=prepared.preprocessing.to_dict() if prepared.preprocessing else None,
             provider=self.provider,
             threads=self.threads,
-            batch_size=batch_size,
+            batch_size=outcome.batch_size,
             seed=options.get("seed"),
-            evaluations=evaluations,
+            evaluations=1 + outcome.evaluations,
             timings_ms=dict(clock.ms),
         )
         prediction = predict(scores, self.labels, _TOP)
         return [
             Explanation(
                 method=method.name,
-                target=index,
-                label=None if self.labels is None else self.labels[index],
-                score=float(of_kind[index]),
-                score_kind=score_kind,
+                target=asked.index,
+                target_weights=None if asked.index is not None else asked.weights,
+                label=asked.label(self.labels),
+                score=float(score),
+                score_kind=kind,
                 attribution=result.attribution,
                 heatmap=finite(result.heatmap, method.name),
                 native_heatmap=(
@@ -311,8 +255,8 @@ class Model:
                 profile=result.profile,
                 prediction=prediction,
                 picture=prepared.picture,
-                warnings=(*notices, *caveats(result, options)),
+                warnings=(*outcome.notices, *caveats(result, outcome.options)),
                 provenance=provenance,
             )
-            for index, result in zip(targets, results, strict=True)
+            for asked, score, result in zip(targets.items, explained, outcome.results, strict=True)
         ]

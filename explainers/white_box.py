@@ -18,6 +18,7 @@ from onnxplain.graph_rewrites import (
     Method,
     OnnxplainError,
     Split,
+    TargetKind,
     canonise,
     feature_layer,
     get_method,
@@ -118,7 +119,7 @@ class WhiteBox:
         return None
 
     def prepare(
-        self, method: Method, options: Mapping[str, Any]
+        self, method: Method, options: Mapping[str, Any], targets: Array
     ) -> tuple[str | None, list[Notice]]:
         """Rewrite the model if that is not done yet; return its feature layer and its notices.
 
@@ -127,7 +128,7 @@ class WhiteBox:
         FailedPrecondition
             The method does not apply to the model; the violations name the nodes.
         """
-        rewritten = self._get(method, options)
+        rewritten = self._get(method, options, targets)
         return rewritten.layer, rewritten.notices
 
     def explain(
@@ -135,14 +136,14 @@ class WhiteBox:
         method: Method,
         options: Mapping[str, Any],
         x: Array,
-        targets: Sequence[int],
+        targets: Array,
         control: Control,
         given: Mapping[str, Array] | None = None,
     ) -> list[Result]:
-        """Explain one input ``[1, ...]`` for every target, in order; see `maps`."""
+        """Explain one input ``[1, ...]`` for every one of ``targets``, in order; see `maps`."""
         repeated = np.repeat(x, len(targets), axis=0)
         maps = self.maps(method, options, repeated, targets, control, given)
-        names = self._get(method, options).names
+        names = self._get(method, options, targets).names
         return [
             _result({name: array[row] for name, array in maps.items()}, names)
             for row in range(len(targets))
@@ -153,23 +154,24 @@ class WhiteBox:
         method: Method,
         options: Mapping[str, Any],
         x: Array,
-        targets: Sequence[int],
+        targets: Array,
         control: Control,
         given: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
         """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps.
 
+        ``targets`` are as `Targets.start` returns them.
         ``given`` are what the graph may need besides, by role: ``low`` and ``high``, the smallest
         and largest value of each channel; ``baseline``.
         """
-        rewritten, given = self._get(method, options), given or {}
+        rewritten, given = self._get(method, options, targets), given or {}
         if "low" in rewritten.given and "low" not in given:
             raise FailedPrecondition(
                 "BOUNDS_UNKNOWN",
                 f"{method.name} with these options needs the bounds of the image's values: give "
                 "the preprocessing, or choose another composite or input_domain",
             )
-        feeds = {rewritten.image: x, rewritten.target: np.asarray(targets, np.int64)}
+        feeds = {rewritten.image: x, rewritten.target: targets}
         shared = {name: given[role] for role, name in rewritten.given.items()}
         names = list(rewritten.maps.values())
         arrays = self.run_rows(rewritten.session, feeds, names, control, shared=shared)
@@ -210,10 +212,11 @@ class WhiteBox:
         )
         return Parts(trunk, head, found)
 
-    def _get(self, method: Method, options: Mapping[str, Any]) -> _Rewritten:
+    def _get(self, method: Method, options: Mapping[str, Any], targets: Array) -> _Rewritten:
         own = {name: value for name, value in options.items() if name not in _GIVEN}
-        key = (method.name, *sorted(own.items()))
-        return cast("_Rewritten", self._cached(key, lambda: self._rewrite(method, own)))
+        kind: TargetKind = "index" if targets.ndim == 1 else "weights"
+        key = (method.name, kind, *sorted(own.items()))
+        return cast("_Rewritten", self._cached(key, lambda: self._rewrite(method, own, kind)))
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         with self._lock:
@@ -224,8 +227,12 @@ class WhiteBox:
             self._cache.move_to_end(key)
             return self._cache[key]
 
-    def _rewrite(self, method: Method, options: Mapping[str, Any]) -> _Rewritten:
-        model = rewrite_canonical(self._canonical, method, options, output=self._output)
+    def _rewrite(
+        self, method: Method, options: Mapping[str, Any], target_kind: TargetKind
+    ) -> _Rewritten:
+        model = rewrite_canonical(
+            self._canonical, method, options, target_kind=target_kind, output=self._output
+        )
         note = provenance_of(model)
         assert note is not None
         return _Rewritten(

@@ -96,7 +96,7 @@ class Rewriting:
         if self._target_kind == "weights":
             message = f"{method} explains one class: it has no meaning for a weighing of classes"
             raise InvalidArgument(
-                "CONTRAST_UNSUPPORTED", message, violations=[Violation("target_kind", message)]
+                "CONTRAST_UNSUPPORTED", message, violations=[Violation("target", message)]
             )
 
     def bounds(self) -> tuple[ir.Value, ir.Value]:

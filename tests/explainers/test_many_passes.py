@@ -11,6 +11,7 @@ from onnxplain.explainers.baselines import baseline
 from onnxplain.explainers.graph_run import GraphRun
 from onnxplain.explainers.inputs import prepare
 from onnxplain.explainers.methods.integrated_gradients import integrate, nodes_and_weights
+from onnxplain.explainers.targets import Targets, WeighedClasses
 from onnxplain.graph_rewrites import Cancelled, FailedPrecondition, rewrite
 
 from tests.double import evaluate, relative_error
@@ -32,7 +33,8 @@ ARRAYS = {
 
 def run_of(model, x, targets=(0,), batch_size=None):
     (prepared,) = prepare(None, x, model.preprocessing, model._classifier)
-    return GraphRun(prepared, model._classifier, model._white_box, targets, batch_size, Control())
+    asked = Targets(tuple(WeighedClasses({one: 1.0}) for one in targets), model.n_classes)
+    return GraphRun(prepared, model._classifier, model._graphs, asked, batch_size, Control())
 
 
 @pytest.mark.parametrize(("name", "file"), NETWORKS)

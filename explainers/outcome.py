@@ -1,0 +1,129 @@
+"""One method carried out on one input, whatever kind of method it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnxplain.graph_rewrites import Access, Method
+
+from .baselines import baseline
+from .black_box import PictureRun
+from .classifier import Classifier
+from .clock import Clock
+from .control import Control
+from .explanation import Notice
+from .graph_run import GraphRun
+from .inputs import PreparedInput
+from .run import Result
+from .targets import Targets
+from .white_box import WhiteBox
+
+__all__ = ["Outcome", "carry_out"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a method found for every target, in order, and how; see `Provenance`."""
+
+    results: list[Result]
+    options: Mapping[str, Any]
+    layer: str | None
+    batch_size: int
+    evaluations: int
+    notices: list[Notice]
+
+
+def carry_out(
+    method: Method,
+    options: Mapping[str, Any],
+    prepared: PreparedInput,
+    targets: Targets,
+    classifier: Classifier,
+    graphs: WhiteBox | None,
+    control: Control,
+    clock: Clock,
+) -> Outcome:
+    """Explain one input for every target.
+
+    Parameters
+    ----------
+    options
+        Resolved, one value each.
+    graphs
+        Of the model; ``None`` only where `check_access` lets the method through without.
+    clock
+        Takes the time of the stages.
+    """
+    if method.access is Access.FORWARD:
+        with clock.stage("run"):
+            kind, size = options.get("score", "logit"), options.get("batch_size")
+            seen = classifier.extended(targets.extend)
+            picture = PictureRun(prepared, seen, targets.columns, kind, size, control)
+            return _driven(method, options, picture)
+    assert graphs is not None
+    if method.in_graph:
+        return _in_graph(method, options, prepared, targets, classifier, graphs, control, clock)
+    with clock.stage("run"):
+        run = GraphRun(prepared, classifier, graphs, targets, options.get("batch_size"), control)
+        return _driven(method, options, run)
+
+
+def _driven(method: Method, options: Mapping[str, Any], run: PictureRun | GraphRun) -> Outcome:
+    """Let the method drive the model through many passes."""
+    results = method.run(run, **options)
+    return Outcome(
+        results=results,
+        options=options,
+        layer=run.layer,
+        batch_size=run.batch_size,
+        evaluations=run.evaluations,
+        notices=run.notices,
+    )
+
+
+def _in_graph(
+    method: Method,
+    options: Mapping[str, Any],
+    prepared: PreparedInput,
+    targets: Targets,
+    classifier: Classifier,
+    graphs: WhiteBox,
+    control: Control,
+    clock: Clock,
+) -> Outcome:
+    """Run the model as the method rewrites it."""
+    bounds = prepared.bounds(classifier.channel_axis)
+    if options.get("input_domain") == "auto":
+        options = dict(options, input_domain="real" if bounds is None else "box")
+    start = targets.start(targets.columns)
+    with clock.stage("rewrite"):
+        layer, notices = graphs.prepare(method, options, start)
+    control.check()
+    with clock.stage("run"):
+        given = {} if bounds is None else {"low": bounds[0], "high": bounds[1]}
+        if "baseline" in options:
+            given["baseline"] = _baseline(options, prepared.x, bounds, classifier.channel_axis)
+        results = graphs.explain(method, options, prepared.x, start, control, given)
+    return Outcome(
+        results=results,
+        options=options,
+        layer=layer,
+        batch_size=graphs.batch_size,
+        evaluations=len(results),
+        notices=notices,
+    )
+
+
+def _baseline(
+    options: Mapping[str, Any], x: Array, bounds: tuple[Array, Array] | None, channel_axis: int
+) -> npt.NDArray[np.float32]:
+    low, high = bounds or (x.min(keepdims=True), x.max(keepdims=True))
+    random = np.random.default_rng(options.get("seed"))
+    found = baseline(options["baseline"], x, low, high, channel_axis, random)
+    return found.astype(np.float32)
