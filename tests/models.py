@@ -80,6 +80,28 @@ def classifier(nodes, weights, *, size, channels=3, classes=5, opset=OPSET):
     return model
 
 
+def branches(*nodes, **weights):
+    """Return a classifier of two convolutions ``a`` and ``b`` that ``nodes`` join to ``y``.
+
+    All of ``a``, ``b`` and ``y`` are ``[N, 4, 3, 3]``; nothing has a bias.
+    """
+    random = np.random.default_rng(3)
+    own = {
+        "u": random.normal(size=(4, 3, 3, 3)),
+        "v": random.normal(size=(4, 3, 3, 3)),
+        "fc": random.normal(size=(36, 5)),
+        "flat": np.array([0, 36]),
+    }
+    layers = [
+        helper.make_node("Conv", ["image", "u"], ["a"], name="conv_a", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["image", "v"], ["b"], name="conv_b", pads=[1, 1, 1, 1]),
+        *nodes,
+        helper.make_node("Reshape", ["y", "flat"], ["flattened"]),
+        helper.make_node("MatMul", ["flattened", "fc"], ["logits"], name="dense"),
+    ]
+    return classifier(layers, own | weights, size=3)
+
+
 def tiny_cnn(*, size=32, channels=3, width=8, classes=5, batch="N", softmax=True, seed=0):
     """Conv-Relu-Conv-Relu-GlobalAveragePool-Gemm-Softmax: ``image`` to ``probabilities``."""
     layers = _Layers(seed)
