@@ -171,7 +171,9 @@ class ExplainResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]:
-        """One per target, in the order asked for; top_k: highest score first."""
+        """One per target, in the order asked for; top_k: highest score first. With several layers, one
+        per target and layer: all layers of the first target first.
+        """
 
     @_builtins.property
     def prediction(self) -> Global___Prediction:
@@ -203,7 +205,7 @@ Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
 
 @_typing.final
 class Attribution(_message.Message):
-    """The explanation of one class."""
+    """The explanation of one class, or of a weighted sum of classes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -227,6 +229,26 @@ class Attribution(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ClassWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CLASS_INDEX_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
@@ -240,18 +262,22 @@ class Attribution(_message.Message):
     MEASURES_FIELD_NUMBER: _builtins.int
     OVERLAY_PNG_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
     class_index: _builtins.int
-    """The class explained."""
+    """The class explained. Unset: it is the sum `class_weights`."""
     label: _builtins.str
-    """Its label. Empty: the model has no labels."""
+    """Its label, or the sum in words. Empty: the model has no labels."""
     score: _builtins.float
-    """Its score."""
+    """The score explained."""
     score_kind: _types_pb2.ScoreKind.ValueType
     """What that score is."""
     residual: _builtins.float
     """Measured error of the sum the method claims, where it claims one."""
     overlay_png: _builtins.bytes
     """The heatmap drawn over the picture, as a PNG file."""
+    layer: _builtins.str
+    """The tensor taken as feature map. Empty: the method takes none."""
     @_builtins.property
     def attribution(self) -> _types_pb2.Tensor:
         """FP32, in the layout of the model's input without the batch axis: signed, not normalised.
@@ -284,10 +310,14 @@ class Attribution(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notice]:
         """What to know when reading this map."""
 
+    @_builtins.property
+    def class_weights(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
+        """Of a sum, the weight of every class by its index. Empty: it is the class `class_index`."""
+
     def __init__(
         self,
         *,
-        class_index: _builtins.int = ...,
+        class_index: _builtins.int | None = ...,
         label: _builtins.str = ...,
         score: _builtins.float = ...,
         score_kind: _types_pb2.ScoreKind.ValueType = ...,
@@ -300,13 +330,20 @@ class Attribution(_message.Message):
         measures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         overlay_png: _builtins.bytes = ...,
         warnings: _abc.Iterable[Global___Notice] | None = ...,
+        class_weights: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
+        layer: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_residual", b"_residual", "attribution", b"attribution", "coefficients", b"coefficients", "heatmap", b"heatmap", "native_heatmap", b"native_heatmap", "residual", b"residual", "segments", b"segments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_residual", b"_residual", "attribution", b"attribution", "class_index", b"class_index", "coefficients", b"coefficients", "heatmap", b"heatmap", "native_heatmap", b"native_heatmap", "residual", b"residual", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_residual", b"_residual", "attribution", b"attribution", "class_index", b"class_index", "coefficients", b"coefficients", "heatmap", b"heatmap", "label", b"label", "measures", b"measures", "native_heatmap", b"native_heatmap", "overlay_png", b"overlay_png", "residual", b"residual", "score", b"score", "score_kind", b"score_kind", "segments", b"segments", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_residual", b"_residual", "attribution", b"attribution", "class_index", b"class_index", "class_weights", b"class_weights", "coefficients", b"coefficients", "heatmap", b"heatmap", "label", b"label", "layer", b"layer", "measures", b"measures", "native_heatmap", b"native_heatmap", "overlay_png", b"overlay_png", "residual", b"residual", "score", b"score", "score_kind", b"score_kind", "segments", b"segments", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__class_index: _TypeAlias = _typing.Literal["class_index"]  # noqa: Y015
+    _WhichOneofArgType__class_index: _TypeAlias = _typing.Literal["_class_index", b"_class_index"]  # noqa: Y015
     _WhichOneofReturnType__residual: _TypeAlias = _typing.Literal["residual"]  # noqa: Y015
     _WhichOneofArgType__residual: _TypeAlias = _typing.Literal["_residual", b"_residual"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__class_index) -> _WhichOneofReturnType__class_index | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__residual) -> _WhichOneofReturnType__residual | None: ...
 
 Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
@@ -442,7 +479,7 @@ class Provenance(_message.Message):
     model_sha256: _builtins.str
     """SHA-256 of the model file, hexadecimal."""
     layer: _builtins.str
-    """The tensor taken as feature map. Empty: the method takes none."""
+    """The tensor taken as feature map, of several the first. Empty: the method takes none."""
     execution_provider: _builtins.str
     """The onnxruntime execution provider that ran the model, such as CPUExecutionProvider."""
     threads: _builtins.int

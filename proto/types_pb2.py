@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bonnxplain/proto/types.proto\x12\x0connxplain.v1\"7\n\x06Tensor\x12\x10\n\x08\x64\x61tatype\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1c\n\x0c\x45ncodedImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xc6\x01\n\x05Input\x12+\n\x05image\x18\x01 \x01(\x0b\x32\x1a.onnxplain.v1.EncodedImageH\x00\x12&\n\x06tensor\x18\x02 \x01(\x0b\x32\x14.onnxplain.v1.TensorH\x00\x12\x34\n\rpreprocessing\x18\x04 \x01(\x0b\x32\x1b.onnxplain.v1.PreprocessingH\x01\x12\x10\n\x06preset\x18\x05 \x01(\tH\x01\x42\x06\n\x04kindB\x18\n\x16preprocessing_override\"\xe2\x01\n\rPreprocessing\x12$\n\x06layout\x18\x01 \x01(\x0e\x32\x14.onnxplain.v1.Layout\x12$\n\x06\x63olour\x18\x02 \x01(\x0e\x32\x14.onnxplain.v1.Colour\x12$\n\x06resize\x18\x03 \x01(\x0b\x32\x14.onnxplain.v1.Resize\x12\x0c\n\x04\x63rop\x18\x04 \x01(\x05\x12\'\n\x05range\x18\x05 \x01(\x0b\x32\x18.onnxplain.v1.ValueRange\x12\x0c\n\x04mean\x18\x06 \x03(\x01\x12\x0b\n\x03std\x18\x07 \x03(\x01\x12\r\n\x05\x64type\x18\x08 \x01(\t\"\'\n\nValueRange\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"v\n\x06Resize\x12\x14\n\nshort_side\x18\x01 \x01(\x05H\x00\x12(\n\x05\x65xact\x18\x02 \x01(\x0b\x32\x17.onnxplain.v1.ImageSizeH\x00\x12$\n\x06\x66ilter\x18\x03 \x01(\x0e\x32\x14.onnxplain.v1.FilterB\x06\n\x04size\"*\n\tImageSize\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\")\n\x08ModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"u\n\x06Target\x12\x15\n\x0b\x63lass_index\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x12\x0f\n\x05top_k\x18\x03 \x01(\x05H\x00\x12*\n\x07\x63lasses\x18\x04 \x01(\x0b\x32\x17.onnxplain.v1.ClassListH\x00\x42\x06\n\x04kind\"4\n\tClassList\x12\'\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x16.onnxplain.v1.ClassRef\"4\n\x08\x43lassRef\x12\x0f\n\x05index\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind*B\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLAYOUT_NCHW\x10\x01\x12\x0f\n\x0bLAYOUT_NHWC\x10\x02*Q\n\x06\x43olour\x12\x16\n\x12\x43OLOUR_UNSPECIFIED\x10\x00\x12\x0e\n\nCOLOUR_RGB\x10\x01\x12\x0e\n\nCOLOUR_BGR\x10\x02\x12\x0f\n\x0b\x43OLOUR_GRAY\x10\x03*\x81\x01\n\x06\x46ilter\x12\x16\n\x12\x46ILTER_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46ILTER_NEAREST\x10\x01\x12\x13\n\x0f\x46ILTER_BILINEAR\x10\x02\x12\x12\n\x0e\x46ILTER_BICUBIC\x10\x03\x12\x12\n\x0e\x46ILTER_LANCZOS\x10\x04\x12\x0e\n\nFILTER_BOX\x10\x05*Y\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SCORE_KIND_LOGIT\x10\x01\x12\x1a\n\x16SCORE_KIND_PROBABILITY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bonnxplain/proto/types.proto\x12\x0connxplain.v1\"7\n\x06Tensor\x12\x10\n\x08\x64\x61tatype\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1c\n\x0c\x45ncodedImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xc6\x01\n\x05Input\x12+\n\x05image\x18\x01 \x01(\x0b\x32\x1a.onnxplain.v1.EncodedImageH\x00\x12&\n\x06tensor\x18\x02 \x01(\x0b\x32\x14.onnxplain.v1.TensorH\x00\x12\x34\n\rpreprocessing\x18\x04 \x01(\x0b\x32\x1b.onnxplain.v1.PreprocessingH\x01\x12\x10\n\x06preset\x18\x05 \x01(\tH\x01\x42\x06\n\x04kindB\x18\n\x16preprocessing_override\"\xe2\x01\n\rPreprocessing\x12$\n\x06layout\x18\x01 \x01(\x0e\x32\x14.onnxplain.v1.Layout\x12$\n\x06\x63olour\x18\x02 \x01(\x0e\x32\x14.onnxplain.v1.Colour\x12$\n\x06resize\x18\x03 \x01(\x0b\x32\x14.onnxplain.v1.Resize\x12\x0c\n\x04\x63rop\x18\x04 \x01(\x05\x12\'\n\x05range\x18\x05 \x01(\x0b\x32\x18.onnxplain.v1.ValueRange\x12\x0c\n\x04mean\x18\x06 \x03(\x01\x12\x0b\n\x03std\x18\x07 \x03(\x01\x12\r\n\x05\x64type\x18\x08 \x01(\t\"\'\n\nValueRange\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"v\n\x06Resize\x12\x14\n\nshort_side\x18\x01 \x01(\x05H\x00\x12(\n\x05\x65xact\x18\x02 \x01(\x0b\x32\x17.onnxplain.v1.ImageSizeH\x00\x12$\n\x06\x66ilter\x18\x03 \x01(\x0e\x32\x14.onnxplain.v1.FilterB\x06\n\x04size\"*\n\tImageSize\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\")\n\x08ModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa1\x01\n\x06Target\x12\x15\n\x0b\x63lass_index\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x12\x0f\n\x05top_k\x18\x03 \x01(\x05H\x00\x12*\n\x07\x63lasses\x18\x04 \x01(\x0b\x32\x17.onnxplain.v1.ClassListH\x00\x12*\n\x04sums\x18\x05 \x01(\x0b\x32\x1a.onnxplain.v1.ClassSumListH\x00\x42\x06\n\x04kind\"4\n\tClassList\x12\'\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x16.onnxplain.v1.ClassRef\"4\n\x08\x43lassRef\x12\x0f\n\x05index\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"4\n\x0c\x43lassSumList\x12$\n\x04sums\x18\x01 \x03(\x0b\x32\x16.onnxplain.v1.ClassSum\"7\n\x08\x43lassSum\x12+\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1a.onnxplain.v1.WeighedClass\"I\n\x0cWeighedClass\x12)\n\tclass_ref\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ClassRef\x12\x0e\n\x06weight\x18\x02 \x01(\x01*B\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLAYOUT_NCHW\x10\x01\x12\x0f\n\x0bLAYOUT_NHWC\x10\x02*Q\n\x06\x43olour\x12\x16\n\x12\x43OLOUR_UNSPECIFIED\x10\x00\x12\x0e\n\nCOLOUR_RGB\x10\x01\x12\x0e\n\nCOLOUR_BGR\x10\x02\x12\x0f\n\x0b\x43OLOUR_GRAY\x10\x03*\x81\x01\n\x06\x46ilter\x12\x16\n\x12\x46ILTER_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46ILTER_NEAREST\x10\x01\x12\x13\n\x0f\x46ILTER_BILINEAR\x10\x02\x12\x12\n\x0e\x46ILTER_BICUBIC\x10\x03\x12\x12\n\x0e\x46ILTER_LANCZOS\x10\x04\x12\x0e\n\nFILTER_BOX\x10\x05*Y\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SCORE_KIND_LOGIT\x10\x01\x12\x1a\n\x16SCORE_KIND_PROBABILITY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onnxplain.proto.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LAYOUT']._serialized_start=1037
-  _globals['_LAYOUT']._serialized_end=1103
-  _globals['_COLOUR']._serialized_start=1105
-  _globals['_COLOUR']._serialized_end=1186
-  _globals['_FILTER']._serialized_start=1189
-  _globals['_FILTER']._serialized_end=1318
-  _globals['_SCOREKIND']._serialized_start=1320
-  _globals['_SCOREKIND']._serialized_end=1409
+  _globals['_LAYOUT']._serialized_start=1268
+  _globals['_LAYOUT']._serialized_end=1334
+  _globals['_COLOUR']._serialized_start=1336
+  _globals['_COLOUR']._serialized_end=1417
+  _globals['_FILTER']._serialized_start=1420
+  _globals['_FILTER']._serialized_end=1549
+  _globals['_SCOREKIND']._serialized_start=1551
+  _globals['_SCOREKIND']._serialized_end=1640
   _globals['_TENSOR']._serialized_start=45
   _globals['_TENSOR']._serialized_end=100
   _globals['_ENCODEDIMAGE']._serialized_start=102
@@ -55,10 +55,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGESIZE']._serialized_end=765
   _globals['_MODELREF']._serialized_start=767
   _globals['_MODELREF']._serialized_end=808
-  _globals['_TARGET']._serialized_start=810
-  _globals['_TARGET']._serialized_end=927
-  _globals['_CLASSLIST']._serialized_start=929
-  _globals['_CLASSLIST']._serialized_end=981
-  _globals['_CLASSREF']._serialized_start=983
-  _globals['_CLASSREF']._serialized_end=1035
+  _globals['_TARGET']._serialized_start=811
+  _globals['_TARGET']._serialized_end=972
+  _globals['_CLASSLIST']._serialized_start=974
+  _globals['_CLASSLIST']._serialized_end=1026
+  _globals['_CLASSREF']._serialized_start=1028
+  _globals['_CLASSREF']._serialized_end=1080
+  _globals['_CLASSSUMLIST']._serialized_start=1082
+  _globals['_CLASSSUMLIST']._serialized_end=1134
+  _globals['_CLASSSUM']._serialized_start=1136
+  _globals['_CLASSSUM']._serialized_end=1191
+  _globals['_WEIGHEDCLASS']._serialized_start=1193
+  _globals['_WEIGHEDCLASS']._serialized_end=1266
 # @@protoc_insertion_point(module_scope)

@@ -420,6 +420,7 @@ class Target(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
     class_index: _builtins.int
     """One class by its position in the model's output."""
     label: _builtins.str
@@ -430,6 +431,10 @@ class Target(_message.Message):
     def classes(self) -> Global___ClassList:
         """Several classes, explained in this order."""
 
+    @_builtins.property
+    def sums(self) -> Global___ClassSumList:
+        """Weighted sums of classes, explained in this order."""
+
     def __init__(
         self,
         *,
@@ -437,12 +442,13 @@ class Target(_message.Message):
         label: _builtins.str = ...,
         top_k: _builtins.int = ...,
         classes: Global___ClassList | None = ...,
+        sums: Global___ClassSumList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "classes", b"classes", "kind", b"kind", "label", b"label", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "classes", b"classes", "kind", b"kind", "label", b"label", "sums", b"sums", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "classes", b"classes", "kind", b"kind", "label", b"label", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "classes", b"classes", "kind", b"kind", "label", b"label", "sums", b"sums", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["class_index", "label", "top_k", "classes"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["class_index", "label", "top_k", "classes", "sums"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -499,3 +505,79 @@ class ClassRef(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___ClassRef: _TypeAlias = ClassRef  # noqa: Y015
+
+@_typing.final
+class ClassSumList(_message.Message):
+    """Several weighted sums of classes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassSum]:
+        """The sums, in the order of the answer."""
+
+    def __init__(
+        self,
+        *,
+        sums: _abc.Iterable[Global___ClassSum] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassSumList: _TypeAlias = ClassSumList  # noqa: Y015
+
+@_typing.final
+class ClassSum(_message.Message):
+    """The sum of several classes' scores, each times a weight: a contrast has weights 1 and -1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeighedClass]:
+        """The summands, each of another class."""
+
+    def __init__(
+        self,
+        *,
+        classes: _abc.Iterable[Global___WeighedClass] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassSum: _TypeAlias = ClassSum  # noqa: Y015
+
+@_typing.final
+class WeighedClass(_message.Message):
+    """A class and how much it counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_REF_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """The weight of its score."""
+    @_builtins.property
+    def class_ref(self) -> Global___ClassRef:
+        """The class."""
+
+    def __init__(
+        self,
+        *,
+        class_ref: Global___ClassRef | None = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["class_ref", b"class_ref"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_ref", b"class_ref", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeighedClass: _TypeAlias = WeighedClass  # noqa: Y015

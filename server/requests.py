@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 from google.protobuf.unknown_fields import UnknownFieldSet
-from onnxplain.explainers import Preprocessing
+from onnxplain.explainers import Preprocessing, Target
 from onnxplain.graph_rewrites import InvalidArgument, Violation, get_method
 from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
 from onnxplain.proto.codec import CodecError, array_from_tensor
@@ -41,7 +41,7 @@ class Order:
     image: bytes | None
     tensor: npt.NDArray[Any] | None
     preprocessing: Preprocessing | None
-    target: int | str | list[int | str] | None
+    target: Target
     output: explain_pb2.OutputOptions
 
 
@@ -170,9 +170,7 @@ class _Reader:
             self.add(in_request_terms(error))
         return None
 
-    def target(
-        self, given: types_pb2.Target, max_targets: int
-    ) -> int | str | list[int | str] | None:
+    def target(self, given: types_pb2.Target, max_targets: int) -> Target:
         kind = given.WhichOneof("kind")
         if kind == "class_index":
             return given.class_index
@@ -180,17 +178,36 @@ class _Reader:
             return self._label(given.label, "target.label")
         if kind is None:
             return None
-        count = given.top_k if kind == "top_k" else len(given.classes.classes)
+        count = {
+            "top_k": given.top_k,
+            "classes": len(given.classes.classes),
+            "sums": len(given.sums.sums),
+        }[kind]
         if not 1 <= count <= max_targets:
             text = f"{count} targets in one call; 1 to {max_targets} are allowed"
             self.wrong("TARGET_INVALID", f"target.{kind}", text)
             return None
         if kind == "top_k":
             return f"top{count}"
+        if kind == "sums":
+            return [
+                self._sum(one, f"target.sums.sums[{position}]")
+                for position, one in enumerate(given.sums.sums)
+            ]
         return [
             self._class(one, f"target.classes.classes[{position}]")
             for position, one in enumerate(given.classes.classes)
         ]
+
+    def _sum(self, given: types_pb2.ClassSum, field: str) -> dict[int | str, float]:
+        found: dict[int | str, float] = {}
+        for position, one in enumerate(given.classes):
+            at = f"{field}.classes[{position}]"
+            name = self._class(one.class_ref, f"{at}.class_ref")
+            if name in found:
+                self.wrong("TARGET_INVALID", at, f"{at} weighs class {name!r} a second time")
+            found[name] = one.weight
+        return found
 
     def _class(self, given: types_pb2.ClassRef, field: str) -> int | str:
         kind = given.WhichOneof("kind")

@@ -55,6 +55,8 @@ def _attribution(
     kind = enum_from_choice(types_pb2.ScoreKind.DESCRIPTOR, one.score_kind)
     message = explain_pb2.Attribution(
         class_index=one.target,
+        class_weights=one.target_weights,
+        layer=one.provenance.layer or "",
         label=one.label or "",
         score=one.score,
         score_kind=types_pb2.ScoreKind.ValueType(kind),

@@ -34,13 +34,13 @@ class _Made(Protocol):
     @property
     def method(self) -> str: ...
     @property
-    def target(self) -> int: ...
+    def target(self) -> int | None: ...
     def to_dict(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """One explanation: of one input and one class."""
+    """One explanation: of one input and one target."""
 
     made: _Made
     overlay_png: Callable[[], bytes]

@@ -22,6 +22,8 @@ from .output_files import OutputFiles, UsageError
 
 __all__ = ["add_arguments", "run"]
 
+_WEIGHED = re.compile(r"(\d+):([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)", re.IGNORECASE)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
@@ -38,9 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         action="append",
-        metavar="N|LABEL|topK",
-        help="the class to explain: its number, its label, or the K most likely; may be repeated "
-        "(default: top1)",
+        metavar="N|LABEL|topK|N:WEIGHT,...",
+        help="what to explain: a class by its number or its label, the K most likely, or classes "
+        "with weights for the weighted sum of their scores, such as 281:1,282:-1 for what speaks "
+        "for 281 rather than 282 (a label that reads like one of these: by its number); may be "
+        "repeated (default: top1)",
     )
     parser.add_argument(
         "-o",
@@ -103,12 +107,24 @@ def _check_place(arguments: argparse.Namespace) -> None:
         raise UsageError("--timeout is for --server")
 
 
-def _target(given: list[str] | None) -> int | str | list[int | str] | None:
+def _target(given: list[str] | None) -> Any:
     """Return the targets as `Model.explain` takes them."""
     if given is None:
         return None
-    targets = [int(text) if re.fullmatch(r"-?\d+", text) else text for text in given]
+    targets = [_one_target(text) for text in given]
     return targets if len(targets) > 1 else targets[0]
+
+
+def _one_target(text: str) -> int | str | dict[int, float]:
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    pairs = [_WEIGHED.fullmatch(part) for part in text.split(",")]
+    weights = {int(pair[1]): float(pair[2]) for pair in pairs if pair}
+    if not all(pairs):
+        return text
+    if len(weights) < len(pairs):
+        raise UsageError(f"--target {text} weighs a class twice")
+    return weights
 
 
 def _n_targets(target: object) -> int:
@@ -144,7 +160,7 @@ def _input(image: str, environment: Environment) -> dict[str, Any]:
 def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) -> dict[str, Any]:
     """Write the files of one answer; return the answer as a dictionary that names them."""
     paths = {
-        kind: pattern.prepared(n, answer.made.method, answer.made.target)
+        kind: pattern.prepared(n, answer.made.method, _spelled(answer.made.to_dict()))
         for kind, pattern in files.items()
     }
     if "picture" in paths:
@@ -156,6 +172,14 @@ def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) 
         | answer.to_dict()
         | {"files": {kind: str(path) for kind, path in paths.items()}}
     )
+
+
+def _spelled(report: dict[str, Any]) -> str:
+    """Return the target as ``--target`` takes it."""
+    weights = report["target_weights"]
+    if weights is None:
+        return str(report["target"])
+    return ",".join(f"{index}:{weight:g}" for index, weight in weights.items())
 
 
 def _save(answer: Answer, path: Path) -> None:
@@ -179,7 +203,7 @@ def _report(
         (
             report["image"],
             report["method"],
-            report["target"],
+            _spelled(report),
             report["label"] or "",
             f"{report['score']:.4g}",
             f"{report['milliseconds']:.0f}",

@@ -51,16 +51,17 @@ class OutputFiles:
                 + f"{suffixes[0]}'"
             )
 
-    def path(self, n: int, method: str, target: int) -> Path:
-        """Return the file of picture number ``n`` (from 0) and class ``target``."""
-        fields = {"image": self._images[n], "n": n + 1, "method": method, "target": target}
+    def path(self, n: int, method: str, target: object) -> Path:
+        """Return the file of picture number ``n`` (from 0) and this target."""
+        asked = str(target).replace(":", "x").replace(",", "_")  # no file system minds these
+        fields = {"image": self._images[n], "n": n + 1, "method": method, "target": asked}
         try:
             return Path(self._pattern.format(**fields))
         except (KeyError, IndexError, ValueError):
             known = " ".join(f"{{{name}}}" for name in fields)
             raise UsageError(f"{self._pattern!r}: a pattern may hold {known}") from None
 
-    def prepared(self, n: int, method: str, target: int) -> Path:
+    def prepared(self, n: int, method: str, target: object) -> Path:
         """Return the same, with its folder made."""
         path = self.path(n, method, target)
         path.parent.mkdir(parents=True, exist_ok=True)

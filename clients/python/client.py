@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 import numpy.typing as npt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnxplain.proto import catalog_pb2, catalog_pb2_grpc, explain_pb2, explain_pb2_grpc
@@ -130,8 +131,9 @@ class Client:
         tensor
             Instead of an image the model's own input, with the batch axis (of length 1) or without.
         target
-            A class index, a label, ``"top3"``, or a list of indices and labels; by default the
-            class of the highest score.
+            A class index, a label, ``"top3"``, a mapping of indices or labels to weights for the
+            weighted sum of their scores, such as ``{"cat": 1, "dog": -1}``, or a list of indices,
+            labels and mappings; by default the class of the highest score.
         preprocessing
             Instead of the model's own: a preset's name or the JSON form as a mapping.
         arrays
@@ -172,8 +174,8 @@ class Client:
             results = results_of(response, request_id)
         except CodecError as error:
             raise error_of_codec(error, grpc.StatusCode.INTERNAL) from None
-        several = wanted.target.WhichOneof("kind") in ("top_k", "classes")
-        return results if several and not _is_top_1(wanted) else results[0]
+        listed = isinstance(target, Sequence | np.ndarray) and not isinstance(target, str)
+        return results if listed or len(results) > 1 else results[0]
 
     def list_methods(self, *, timeout: float | None = None) -> list[catalog_pb2.Method]:
         """Return the server's methods with their options."""
@@ -244,7 +246,3 @@ def _output(
         except (TypeError, ValueError) as error:
             raise CodecError("REQUEST_INVALID", [("output.overlay", str(error))]) from None
     return output
-
-
-def _is_top_1(request: explain_pb2.ExplainRequest) -> bool:
-    return request.target.WhichOneof("kind") == "top_k" and request.target.top_k == 1

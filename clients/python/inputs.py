@@ -13,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from onnxplain.proto.codec import CodecError, tensor_from_array
 from onnxplain.proto.preprocessing import preprocessing_from_json
-from onnxplain.proto.types_pb2 import ClassList, ClassRef, EncodedImage, Input, Target
+from onnxplain.proto.types_pb2 import (
+    ClassList,
+    ClassRef,
+    ClassSum,
+    ClassSumList,
+    EncodedImage,
+    Input,
+    Target,
+    WeighedClass,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +32,8 @@ __all__ = ["ImageLike", "TargetLike", "input_message", "target_message"]
 ImageLike: TypeAlias = Union[
     str, os.PathLike[str], bytes, bytearray, memoryview, "Image.Image", npt.NDArray[np.uint8]
 ]
-TargetLike: TypeAlias = int | str | Sequence[int | str] | None
+_OneTarget: TypeAlias = int | str | Mapping[Any, float]
+TargetLike: TypeAlias = _OneTarget | Sequence[_OneTarget] | None
 
 _TOP = re.compile(r"top-?([1-9]\d{0,5})")
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
@@ -58,7 +68,10 @@ def input_message(
 
 
 def target_message(target: TargetLike) -> Target | None:
-    """Return the message of a class index, a label, ``"top3"``, or a list of indices and labels.
+    """Return the message of a target.
+
+    That is a class index, a label, ``"top3"``, a mapping of indices or labels to weights, or a list
+    of indices, labels and mappings.
 
     Raises
     ------
@@ -70,13 +83,32 @@ def target_message(target: TargetLike) -> Target | None:
     if isinstance(target, str):
         top = _TOP.fullmatch(target)
         return Target(top_k=int(top[1])) if top else Target(label=target)
+    if isinstance(target, Mapping):
+        return Target(sums=ClassSumList(sums=[_sum(target)]))
     if isinstance(target, Sequence | np.ndarray):
-        classes = [
-            ClassRef(label=one) if isinstance(one, str) else ClassRef(index=_index(one))
-            for one in target
-        ]
-        return Target(classes=ClassList(classes=classes))
+        if any(isinstance(one, Mapping) for one in target):
+            return Target(sums=ClassSumList(sums=map(_sum, target)))
+        return Target(classes=ClassList(classes=map(_class, target)))
     return Target(class_index=_index(target))
+
+
+def _sum(target: object) -> ClassSum:
+    if not isinstance(target, Mapping):
+        return ClassSum(classes=[WeighedClass(class_ref=_class(target), weight=1)])
+    try:
+        return ClassSum(
+            classes=[
+                WeighedClass(class_ref=_class(name), weight=weight)
+                for name, weight in target.items()
+            ]
+        )
+    except TypeError:
+        text = f"target {dict(target)!r}: a weight is a number"
+        raise CodecError("TARGET_INVALID", [("target", text)]) from None
+
+
+def _class(name: object) -> ClassRef:
+    return ClassRef(label=name) if isinstance(name, str) else ClassRef(index=_index(name))
 
 
 def _index(target: object) -> int:

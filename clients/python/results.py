@@ -74,13 +74,15 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """Where one image speaks for one class.
+    """Where one image speaks for one class, or for a weighted sum of classes.
 
     Attributes
     ----------
     method, target, label, score, score_kind
-        The method; the class explained, its name if the model has labels, its score and what that
-        is: ``logit`` or ``probability``.
+        The method; the class explained, ``None`` for a sum, its name if the model has labels, its
+        score and what that is: ``logit`` or ``probability``.
+    target_weights
+        The weights of the classes of a sum, ``None`` for one class.
     attribution
         float32 in the layout of the model's input without batch axis; ``None`` for methods that
         have none.
@@ -109,7 +111,8 @@ class Result:
     """
 
     method: str
-    target: int
+    target: int | None
+    target_weights: Mapping[int, float] | None
     label: str | None
     score: float
     score_kind: str | None
@@ -159,7 +162,8 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
     return [
         Result(
             method=method,
-            target=one.class_index,
+            target=_optional(one, "class_index"),
+            target_weights=dict(one.class_weights) or None,
             label=one.label or None,
             score=one.score,
             score_kind=choice_from_enum(types_pb2.ScoreKind.DESCRIPTOR, one.score_kind),

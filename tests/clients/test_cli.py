@@ -107,6 +107,20 @@ def test_several_targets_and_images_have_files_of_their_own(model, image, tmp_pa
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+@pytest.mark.parametrize(
+    ("given", "weights", "label"),
+    [("2:1,3:-1", {"2": 1, "3": -1}, "cat - dog"), ("0:-.5e1", {"0": -5}, "- 5 ant")],
+)
+def test_a_weighted_sum_of_classes_is_a_target(given, weights, label, model, image, tmp_path):
+    argv = ["explain", model, image, "--target", given, "--method", "saliency"]
+    (report,) = Ended([*argv, "--json", "-o", f"{tmp_path}/"]).json
+    assert (report["target"], report["target_weights"], report["label"]) == (None, weights, label)
+    spelled = ",".join(f"{index}:{weight}" for index, weight in weights.items())
+    assert spelled in Ended(argv).out
+    asked = spelled.replace(":", "x").replace(",", "_")
+    assert [path.name for path in tmp_path.iterdir()] == [f"photo_saliency_{asked}.png"]
+
+
 def test_a_picture_comes_from_stdin(model, image, tmp_path):
     argv = ["explain", model, "-", "--array", tmp_path / "a.npy", "--json"]
     reports = Ended(argv, stdin=image.read_bytes()).json
@@ -146,6 +160,8 @@ FAILURES = [
     (["explain", "MODEL", "IMAGE", "--option", "relu"], ExitCode.USAGE, "KEY=VALUE"),
     (["explain", "MODEL", "IMAGE", "--target", "7"], ExitCode.USAGE, "7"),
     (["explain", "MODEL", "IMAGE", "--target", "-1"], ExitCode.USAGE, "classes are 0 to 4"),
+    (["explain", "MODEL", "IMAGE", "--target", "1:1,1:2"], ExitCode.USAGE, "class twice"),
+    (["explain", "MODEL", "IMAGE", "--target", "1:1,b:2"], ExitCode.NOT_FOUND, "no class has"),
     (["explain", "MODEL", "IMAGE", "--target", "catt"], ExitCode.NOT_FOUND, "did you mean cat"),
     (["explain", "MODEL", "nowhere.png"], ExitCode.NOT_FOUND, "nowhere.png"),
     (["explain", "nowhere.onnx", "IMAGE"], ExitCode.NOT_FOUND, "nowhere.onnx"),

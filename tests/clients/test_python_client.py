@@ -83,6 +83,22 @@ def test_targets_are_indices_labels_or_lists(client, picture, target, expected):
     assert [result.label for result in results] == [LABELS[index] for index in expected]
 
 
+SUM = {"dog": 1, 0: -0.5}
+
+
+@pytest.mark.parametrize("target", [SUM, [SUM, 3, "dog"]])
+def test_a_weighted_sum_of_classes_is_a_target(client, picture, target):
+    found = client.explain(picture, model="cnn", method="gradient", target=target)
+    first, *classes = found if isinstance(target, list) else [found]
+    assert (first.target, first.target_weights) == (None, {3: 1.0, 0: -0.5})
+    assert first.label == "dog - 0.5 ant"
+    assert [(one.target, one.target_weights) for one in classes] == [(3, None)] * len(classes)
+    dog, ant = client.explain(picture, model="cnn", method="gradient", target=["dog", "ant"])
+    expected = dog.attribution - 0.5 * ant.attribution
+    np.testing.assert_allclose(first.attribution, expected, rtol=1e-4, atol=1e-7)
+    assert first.score == pytest.approx(dog.score - 0.5 * ant.score)
+
+
 def test_the_top_classes_come_highest_first(client, picture):
     top = client.explain(picture, model="cnn", target="top3", method="saliency")
     assert [one.target for one in top] == [one.index for one in top[0].prediction.top[:3]]
@@ -199,6 +215,9 @@ def test_a_model_tells_what_it_takes_and_what_applies(client):
         ({"n_sample": 5}, "UNKNOWN_OPTION", "has no option 'n_sample'"),
         ({"method": "lime", "segmenter": "grod"}, "OPTION_OUT_OF_RANGE", "is not one of auto"),
         ({"target": 1.5}, "TARGET_INVALID", "target 1.5 is not a class index"),
+        ({"target": [[0]]}, "TARGET_INVALID", "target [0] is not a class index"),
+        ({"target": {0: "1"}}, "TARGET_INVALID", "a weight is a number"),
+        ({"target": {1.5: 1}}, "TARGET_INVALID", "target 1.5 is not a class index"),
         ({"target": 2**70}, "TARGET_INVALID", "out of all range"),
         ({"preprocessing": {"meen": 1}}, "PREPROCESSING_INVALID", "no key 'meen'"),
         ({"image": None}, "INPUT_INVALID", "either an image or a tensor"),

@@ -89,6 +89,19 @@ BAD_CALLS = {
     "no targets": (
         {"target": []}, INVALID, "TARGET_INVALID", "target.classes", "1 to 32 are allowed",
     ),
+    "a sum of too little": (
+        {"target": {0: 0.0}}, INVALID, "TARGET_INVALID", "target", "not all of them 0",
+    ),
+    "a weight that is none": (
+        {"target": {0: float("nan")}}, INVALID, "TARGET_INVALID", "target", "finite",
+    ),
+    "a sum for a method of one class": (
+        {"target": {0: 1, 1: -1}, "method": "deconvnet"},
+        INVALID, "CONTRAST_UNSUPPORTED", "target", "explains one class",
+    ),
+    "too many sums": (
+        {"target": [{0: 1}] * 33}, INVALID, "TARGET_INVALID", "target.sums", "1 to 32 are allowed",
+    ),
     "option out of range": (
         {"method": "lime", "n_samples": 1},
         INVALID, "OPTION_OUT_OF_RANGE", "method.lime.n_samples", "below 2",

@@ -13,11 +13,14 @@ from onnxplain.proto.methods_pb2 import GradCamOptions, MethodSpec, SaliencyOpti
 from onnxplain.proto.types_pb2 import (
     ClassList,
     ClassRef,
+    ClassSum,
+    ClassSumList,
     EncodedImage,
     Input,
     ModelRef,
     Target,
     Tensor,
+    WeighedClass,
 )
 from PIL import Image
 
@@ -87,6 +90,25 @@ BAD_REQUESTS = {
         changed(target=Target(classes=ClassList(classes=[ClassRef(), ClassRef(index=1)]))),
         "TARGET_INVALID",
         ["target.classes.classes[0]"],
+    ),
+    "a sum of a class that is none, and of one twice": (
+        changed(
+            target=Target(
+                sums=ClassSumList(
+                    sums=[
+                        ClassSum(
+                            classes=[
+                                WeighedClass(weight=1),
+                                WeighedClass(class_ref=ClassRef(index=1), weight=1),
+                                WeighedClass(class_ref=ClassRef(index=1), weight=2),
+                            ]
+                        )
+                    ]
+                )
+            )
+        ),
+        "TARGET_INVALID",
+        ["target.sums.sums[0].classes[0].class_ref", "target.sums.sums[0].classes[2]"],
     ),
     "a label that means many classes": (
         changed(target=Target(label="top100000")), "TARGET_INVALID", ["target.label"],
