@@ -174,7 +174,11 @@ class Classifier:
         feeds = (masking.feeds(*self._filled(masks, sizes)) for masks in batches)
         outputs = self._predictor.run_masked(
             masking.form,
-            {"shown": shown, "hidden": hidden} | masking.shared(self.channel_axis),
+            {
+                "shown": np.moveaxis(shown, self.channel_axis, 1),
+                "hidden": np.moveaxis(hidden, self.channel_axis, 1),
+            }
+            | masking.shared(),
             feeds,
             self._names,
             control,

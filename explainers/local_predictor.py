@@ -115,7 +115,9 @@ class _Masked:
     def feeds(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Return arrays by role as the session takes them."""
         return {
-            self.inputs[role]: array if role == "segments" else array.astype(self.dtype, copy=False)
+            self.inputs[role]: np.ascontiguousarray(
+                array, None if role == "segments" else self.dtype
+            )
             for role, array in arrays.items()
         }
 

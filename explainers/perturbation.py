@@ -41,7 +41,7 @@ class Masking(Protocol):
         """Return the arrays as a model with masks takes them, by role."""
         ...
 
-    def shared(self, channel_axis: int) -> dict[str, Array]:
+    def shared(self) -> dict[str, Array]:
         """Return what is the same for all masks, by role."""
         ...
 
@@ -71,11 +71,11 @@ class SegmentMasking:
     def feeds(self, *masks: Array) -> dict[str, Array]:
         """See `Masking`."""
         (shown,) = masks
-        return {"masks": shown}
+        return {"masks": shown.T}
 
-    def shared(self, channel_axis: int) -> dict[str, Array]:
+    def shared(self) -> dict[str, Array]:
         """See `Masking`."""
-        return {"segments": np.expand_dims(self.segments.astype(np.int64), channel_axis - 1)}
+        return {"segments": self.segments[None].astype(np.int64)}
 
 
 class ProductMasking:
@@ -98,7 +98,7 @@ class ProductMasking:
         """See `Masking`."""
         return dict(zip(("rows", "cells", "columns"), (one[:, None] for one in masks), strict=True))
 
-    def shared(self, channel_axis: int) -> dict[str, Array]:
+    def shared(self) -> dict[str, Array]:
         """See `Masking`."""
         return {}
 

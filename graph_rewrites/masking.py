@@ -30,10 +30,10 @@ class MaskedModel:
     model
         Otherwise as it was, outputs too.
     inputs
-        Names of the new inputs by role: ``shown`` and ``hidden``, images ``[1, ...]`` of type
-        ``dtype``, and what the form asks for.
+        Names of the new inputs by role: ``shown`` and ``hidden``, images ``[1, C, H, W]`` whatever
+        the model's layout, and what the form asks for.
     dtype
-        What pictures are blended in.
+        Type of all inputs but ``segments``: what pictures are blended in.
     """
 
     model: onnx.ModelProto
@@ -46,11 +46,15 @@ def prepend_masking(
 ) -> MaskedModel | None:
     """Return the model with ``x = v shown + (1 - v) hidden`` in place of its image ``x``.
 
-    The form ``segments`` takes masks ``[N, K]``, and the segment of every pixel as int64, with
-    axes of size 1 so that it has the image's rank less one: ``v = masks[:, segments]``. The form
-    ``product`` takes ``rows`` ``[N, 1, H, n]``, ``cells`` ``[N, 1, n, m]`` and ``columns``
-    ``[N, 1, m, W]``: ``v = rows cells columns``. All are floats of the blend's type. Blends for
-    integer images are rounded. ``None`` where the file's opset cannot express it.
+    The form ``segments`` takes masks ``[K, N]``, and the segment of every pixel as int64
+    ``[1, H, W]``: ``v = masks[segments]``. The form ``product`` takes ``rows`` ``[N, 1, H, n]``,
+    ``cells`` ``[N, 1, n, m]`` and ``columns`` ``[N, 1, m, W]``: ``v = rows cells columns``. Blends
+    for integer images are rounded. ``None`` where the file's opset cannot express it.
+
+    Notes
+    -----
+    Whole rows of masks are looked up, and blends are made plane by plane, because onnxruntime
+    copies single numbers slowly and broadcasts along a short last axis slowly.
     """
     masked = onnx.ModelProto()
     masked.CopyFrom(model)
@@ -67,16 +71,18 @@ def prepend_masking(
     sizes: list[int | str | None] = [
         dim.dim_value or dim.dim_param or None for dim in image.shape.dim
     ]
-    n_rows = sizes[0]
-    one_image = [1, *sizes[1:]]
+    if interface.layout == "NHWC":
+        sizes.insert(1, sizes.pop())
+    n_rows, *plane = sizes
+    one_image = [1, *plane]
     several: dict[str, tuple[int, list[int | str | None]]] = {
         "shown": (exact, one_image),
         "hidden": (exact, one_image),
     }
     if form == "segments":
         several |= {
-            "masks": (exact, [n_rows, None]),
-            "segments": (TensorProto.INT64, [None, None, None]),
+            "masks": (exact, [None, n_rows]),
+            "segments": (TensorProto.INT64, [1, *plane[1:]]),
         }
     else:
         factor = [n_rows, 1, None, None]
@@ -121,26 +127,27 @@ def _prologue(
         return _PREFIX + name
 
     if form == "segments":
-        yield node("Gather", [names["masks"], names["segments"]], new("visible"), axis=1)
+        yield node("Gather", [names["masks"], names["segments"]], new("looked_up"), axis=0)
+        yield node("Transpose", [new("looked_up")], new("visible"), perm=[3, 0, 1, 2])
     else:
         yield node("MatMul", [names["rows"], names["cells"]], new("left"))
-        upright = interface.layout == "NCHW"
-        product = new("visible" if upright else "product")
-        yield node("MatMul", [new("left"), names["columns"]], product)
-        if not upright:
-            yield node("Transpose", [product], new("visible"), perm=[0, 2, 3, 1])
+        yield node("MatMul", [new("left"), names["columns"]], new("visible"))
     yield number(1, new("one"))
     yield node("Sub", [new("one"), new("visible")], new("covered"))
     yield node("Mul", [new("visible"), names["shown"]], new("seen"))
     yield node("Mul", [new("covered"), names["hidden"]], new("filled"))
-    floats = (TensorProto.FLOAT, TensorProto.DOUBLE)
-    blend = interface.image if elem_type in floats else new("blend")
-    yield node("Add", [new("seen"), new("filled")], blend)
-    if elem_type in floats:
-        return
-    if elem_type != TensorProto.FLOAT16:
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("Add", [new("filled")], {}),
+    ]
+    if elem_type in (TensorProto.UINT8, TensorProto.INT8):
         yield number(0.5, new("half"))
-        yield node("Add", [blend, new("half")], new("raised"))
-        yield node("Floor", [new("raised")], new("whole"))
-        blend = new("whole")
-    yield node("Cast", [blend], interface.image, to=elem_type)
+        steps += [("Add", [new("half")], {}), ("Floor", [], {})]
+    if elem_type not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        steps.append(("Cast", [], {"to": elem_type}))
+    if interface.layout == "NHWC":
+        steps.append(("Transpose", [], {"perm": [0, 2, 3, 1]}))
+    value = new("seen")
+    for index, (op_type, others, attributes) in enumerate(steps, start=1):
+        output = interface.image if index == len(steps) else new(f"blend_{index}")
+        yield node(op_type, [value, *others], output, **attributes)
+        value = output

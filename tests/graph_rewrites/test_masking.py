@@ -42,10 +42,10 @@ def pictures(model, layout, masking, masks, shown, hidden):
     axis = 1 if layout == "NCHW" else 3
     made = prepend_masking(model, interface(layout), masking.form)
     onnx.checker.check_model(made.model)
-    roles = {"shown": shown, "hidden": hidden} | masking.feeds(*masks)
+    planes = {"shown": np.moveaxis(shown, axis, 1), "hidden": np.moveaxis(hidden, axis, 1)}
+    roles = planes | masking.feeds(*masks)
     feeds = {made.inputs[role]: array.astype(made.dtype) for role, array in roles.items()}
-    for role, array in masking.shared(axis).items():
-        feeds[made.inputs[role]] = array
+    feeds |= {made.inputs[role]: array for role, array in masking.shared().items()}
     session = ort.InferenceSession(made.model.SerializeToString())
     (seen,) = session.run(None, feeds)
     return seen, composite(np.expand_dims(masking.visibility(*masks), axis), shown, hidden)
