@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Interface, Method, get_method
+from onnxplain.graph_rewrites import Interface, Method, get_method, one_by_one
 
 from .access import Applicability, applicability, check_access
 from .classifier import Classifier, ScoreKind
@@ -16,7 +16,7 @@ from .control import Control
 from .explanation import Explanation, Provenance, caveats, finite
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
-from .outcome import carry_out
+from .outcome import Outcome, carry_out
 from .prediction import Prediction, predict
 from .predictor import Predictor
 from .preprocessing import Preprocessing
@@ -145,7 +145,8 @@ class Model:
         Returns
         -------
         Explanation or list of Explanation
-            One for one image and one target; else a list, for each image all targets.
+            One for one image, target and layer; else a list: for each image all targets, for each
+            of these all layers.
 
         Raises
         ------
@@ -165,7 +166,9 @@ class Model:
             control=control,
             **options,
         )
-        several = isinstance(image, list | tuple) or is_several(target) or len(found) > 1
+        listed = (image, *options.values())
+        several = len(found) > 1 or any(isinstance(one, list | tuple) for one in listed)
+        several = several or is_several(target)
         return found if several else found[0]
 
     def explain_all(
@@ -218,22 +221,13 @@ class Model:
             of_kind = scores.of_kind(kind)
         targets = resolve_targets(target, of_kind[0], self.labels)
         explained = targets.extend(of_kind)[0, list(targets.columns)]
-        outcome = carry_out(
-            method, options, prepared, targets, self._classifier, self._graphs, control, clock
-        )
-        provenance = Provenance(
-            options=dict(outcome.options),
-            model_name=self.name,
-            model_sha256=self.sha256,
-            layer=outcome.layer,
-            preprocessing=prepared.preprocessing.to_dict() if prepared.preprocessing else None,
-            provider=self.provider,
-            threads=self.threads,
-            batch_size=outcome.batch_size,
-            seed=options.get("seed"),
-            evaluations=1 + outcome.evaluations,
-            timings_ms=dict(clock.ms),
-        )
+        outcomes = [
+            carry_out(
+                method, one, prepared, targets, self._classifier, self._graphs, control, clock
+            )
+            for one in one_by_one(options)
+        ]
+        provenances = [self._provenance(outcome, prepared, clock) for outcome in outcomes]
         prediction = predict(scores, self.labels, _TOP)
         return [
             Explanation(
@@ -258,5 +252,22 @@ class Model:
                 warnings=(*outcome.notices, *caveats(result, outcome.options)),
                 provenance=provenance,
             )
-            for asked, score, result in zip(targets.items, explained, outcome.results, strict=True)
+            for position, (asked, score) in enumerate(zip(targets.items, explained, strict=True))
+            for outcome, provenance in zip(outcomes, provenances, strict=True)
+            for result in [outcome.results[position]]
         ]
+
+    def _provenance(self, outcome: Outcome, prepared: PreparedInput, clock: Clock) -> Provenance:
+        return Provenance(
+            options=dict(outcome.options),
+            model_name=self.name,
+            model_sha256=self.sha256,
+            layer=outcome.layer,
+            preprocessing=prepared.preprocessing.to_dict() if prepared.preprocessing else None,
+            provider=self.provider,
+            threads=self.threads,
+            batch_size=outcome.batch_size,
+            seed=outcome.options.get("seed"),
+            evaluations=1 + outcome.evaluations,
+            timings_ms=dict(clock.ms),
+        )

@@ -21,9 +21,19 @@ from .errors import (
 )
 from .features import feature_layer, find_features
 from .interface import Interface, expose_scores
-from .masking import MaskedModel, MaskForm, prepend_masking
 from .loading import ModelSource, provenance_of, read_model
-from .method import Access, Help, Method, Option, Range, declare, get_method, list_methods
+from .masking import MaskedModel, MaskForm, prepend_masking
+from .method import (
+    Access,
+    Help,
+    Method,
+    Option,
+    Range,
+    declare,
+    get_method,
+    list_methods,
+    one_by_one,
+)
 from .rewriting import Maps, Rewriting, TargetKind
 from .splitting import Split, split
 
@@ -61,6 +71,7 @@ __all__ = [
     "list_methods",
     "methods",
     "nearest",
+    "one_by_one",
     "prepend_masking",
     "provenance_of",
     "read_anatomy",

@@ -16,7 +16,7 @@ from onnx_ir.passes import common as passes
 from .canonise import canonise
 from .errors import InvalidArgument, Violation
 from .loading import PROVENANCE_KEY, ModelSource, read_model
-from .method import Method, get_method
+from .method import Method, get_method, one_by_one
 from .naming import free_name, name_what_is_new
 from .rewriting import Maps, Rewriting, TargetKind
 
@@ -68,8 +68,14 @@ def rewrite(
     """
     declared = get_method(method)
     resolved = declared.resolve(options)
+    options, *others = one_by_one(resolved)
+    if others:
+        message = "a rewritten graph takes one layer: rewrite the model once for each"
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE", message, violations=[Violation("layer", message)]
+        )
     canonical = canonise(read_model(model))
-    return rewrite_canonical(canonical, declared, resolved, target_kind=target_kind, output=output)
+    return rewrite_canonical(canonical, declared, options, target_kind=target_kind, output=output)
 
 
 def rewrite_canonical(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import itertools
 import math
 import types
 import typing
@@ -48,6 +49,11 @@ class Range:
     maximum: float | None = None
 
 
+@dataclass(frozen=True)
+class Several:
+    """Annotation: callers may give several values, and the method is carried out for each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One option of a method, as read from the declaring function's signature."""
@@ -60,11 +66,22 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     optional: bool = False
+    several: bool = False
 
     def check(self, value: Any) -> Any:
-        """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed."""
+        """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed.
+
+        Where there may be ``several`` values, a list is a tuple of them.
+        """
         if value is None and self.optional:
             return None
+        if self.several and isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("the list is empty; leave the option out, or give a value")
+            return tuple(self._check_one(one) for one in value)
+        return self._check_one(value)
+
+    def _check_one(self, value: Any) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.type is float and number:
             value = float(value)
@@ -160,6 +177,15 @@ class Method:
         return values
 
 
+def one_by_one(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return resolved options once for each value of those that were given several."""
+    several = {name: value for name, value in options.items() if isinstance(value, tuple)}
+    return [
+        dict(options, **dict(zip(several, values, strict=True)))
+        for values in itertools.product(*several.values())
+    ]
+
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _METHODS: dict[str, Method] = {}
@@ -245,4 +271,5 @@ def _option(name: str, hint: Any, default: Any) -> Option:
         minimum=bounds.minimum,
         maximum=bounds.maximum,
         optional=optional,
+        several=any(isinstance(extra, Several) for extra in extras),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .method import Help, Range
+from .method import Help, Range, Several
 
 __all__ = [
     "Add",
@@ -69,7 +69,8 @@ Reduction = Annotated[
 Relu = Annotated[bool, Help("keep only positive evidence, as published; false: the signed map")]
 Layer = Annotated[
     str | None,
-    Help("name of the tensor taken as feature map; unset: found in the graph"),
+    Several(),
+    Help("name of the tensor taken as feature map, or several; unset: found in the graph"),
 ]
 NSamples = Annotated[int, Range(2, 1_000_000), Help("number of perturbed samples")]
 BatchSize = Annotated[

@@ -8,8 +8,10 @@ an option's comment is "Default: VALUE; range A to B."; the values of an option 
 the enum's, lower-cased and without their prefix. ListMethods tells the same at run time.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from onnxplain.proto import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -1408,27 +1410,24 @@ class CamOptions(_message.Message):
     """Keep only positive evidence; false gives the signed map.
     Default: false.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___CamOptions: _TypeAlias = CamOptions  # noqa: Y015
@@ -1445,27 +1444,24 @@ class GradCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___GradCamOptions: _TypeAlias = GradCamOptions  # noqa: Y015
@@ -1608,27 +1604,24 @@ class GradCamPlusPlusOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___GradCamPlusPlusOptions: _TypeAlias = GradCamPlusPlusOptions  # noqa: Y015
@@ -1645,27 +1638,24 @@ class GuidedGradCamOptions(_message.Message):
     """How the channels of the attribution become one heatmap.
     Default: max_abs.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         reduction: Global___Reduction.ValueType | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_reduction", b"_reduction", "layer", b"layer", "reduction", b"reduction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "reduction", b"reduction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_reduction", b"_reduction", "layer", b"layer", "reduction", b"reduction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "layer", b"layer", "reduction", b"reduction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
     _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
 
 Global___GuidedGradCamOptions: _TypeAlias = GuidedGradCamOptions  # noqa: Y015
@@ -1682,27 +1672,24 @@ class LayerCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___LayerCamOptions: _TypeAlias = LayerCamOptions  # noqa: Y015
@@ -1719,27 +1706,24 @@ class XgradCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___XgradCamOptions: _TypeAlias = XgradCamOptions  # noqa: Y015
@@ -1756,27 +1740,24 @@ class HiresCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___HiresCamOptions: _TypeAlias = HiresCamOptions  # noqa: Y015
@@ -1967,27 +1948,24 @@ class EigenCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_layer", b"_layer", "_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___EigenCamOptions: _TypeAlias = EigenCamOptions  # noqa: Y015
@@ -2005,35 +1983,33 @@ class ScoreCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
     batch_size: _builtins.int
     """Samples per forward pass; unset, it is chosen from the model's size.
     Default: unset; range 1 to 4096.
     """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
         batch_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_relu", b"_relu", "batch_size", b"batch_size", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
@@ -2052,35 +2028,33 @@ class AblationCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
     batch_size: _builtins.int
     """Samples per forward pass; unset, it is chosen from the model's size.
     Default: unset; range 1 to 4096.
     """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
         batch_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_relu", b"_relu", "batch_size", b"batch_size", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
@@ -2099,35 +2073,33 @@ class ReciproCamOptions(_message.Message):
     """Keep only positive evidence, as published; false gives the signed map.
     Default: true.
     """
-    layer: _builtins.str
-    """Name of the tensor taken as feature map; unset, it is found in the graph.
-    Default: unset.
-    """
     batch_size: _builtins.int
     """Samples per forward pass; unset, it is chosen from the model's size.
     Default: unset; range 1 to 4096.
     """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors taken as feature map, one by one; unset, it is found in the graph.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         relu: _builtins.bool | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
         batch_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_relu", b"_relu", "batch_size", b"batch_size", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_layer", b"_layer", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_relu", b"_relu", "batch_size", b"batch_size", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
@@ -2212,14 +2184,16 @@ class LrpOptions(_message.Message):
     """How a sum of branches shares.
     Default: norm.
     """
-    layer: _builtins.str
-    """Name of a tensor [N, K, h, w] where relevance is read; unset, at the image.
-    Default: unset.
-    """
     profile: _builtins.bool
     """Also sum the relevance at every tensor that all paths pass.
     Default: false.
     """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of tensors [N, K, h, w] where relevance is read, one by one; unset, at the image.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -2237,12 +2211,12 @@ class LrpOptions(_message.Message):
         resize: Global___ResizeShare.ValueType | None = ...,
         batch_norm: Global___BatchNorm.ValueType | None = ...,
         add: Global___AddShare.ValueType | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
         profile: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
     _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
@@ -2262,8 +2236,6 @@ class LrpOptions(_message.Message):
     _WhichOneofArgType__gamma: _TypeAlias = _typing.Literal["_gamma", b"_gamma"]  # noqa: Y015
     _WhichOneofReturnType__gate: _TypeAlias = _typing.Literal["gate"]  # noqa: Y015
     _WhichOneofArgType__gate: _TypeAlias = _typing.Literal["_gate", b"_gate"]  # noqa: Y015
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__lrn: _TypeAlias = _typing.Literal["lrn"]  # noqa: Y015
     _WhichOneofArgType__lrn: _TypeAlias = _typing.Literal["_lrn", b"_lrn"]  # noqa: Y015
     _WhichOneofReturnType__profile: _TypeAlias = _typing.Literal["profile"]  # noqa: Y015
@@ -2294,8 +2266,6 @@ class LrpOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gamma) -> _WhichOneofReturnType__gamma | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gate) -> _WhichOneofReturnType__gate | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lrn) -> _WhichOneofReturnType__lrn | None: ...
     @_typing.overload
@@ -2370,14 +2340,16 @@ class DeepTaylorOptions(_message.Message):
     """How a sum of branches shares.
     Default: norm.
     """
-    layer: _builtins.str
-    """Name of a tensor [N, K, h, w] where relevance is read; unset, at the image.
-    Default: unset.
-    """
     profile: _builtins.bool
     """Also sum the relevance at every tensor that all paths pass.
     Default: false.
     """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of tensors [N, K, h, w] where relevance is read, one by one; unset, at the image.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -2391,12 +2363,12 @@ class DeepTaylorOptions(_message.Message):
         resize: Global___ResizeShare.ValueType | None = ...,
         batch_norm: Global___BatchNorm.ValueType | None = ...,
         add: Global___AddShare.ValueType | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
         profile: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
     _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
@@ -2408,8 +2380,6 @@ class DeepTaylorOptions(_message.Message):
     _WhichOneofArgType__gate: _TypeAlias = _typing.Literal["_gate", b"_gate"]  # noqa: Y015
     _WhichOneofReturnType__input_domain: _TypeAlias = _typing.Literal["input_domain"]  # noqa: Y015
     _WhichOneofArgType__input_domain: _TypeAlias = _typing.Literal["_input_domain", b"_input_domain"]  # noqa: Y015
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__lrn: _TypeAlias = _typing.Literal["lrn"]  # noqa: Y015
     _WhichOneofArgType__lrn: _TypeAlias = _typing.Literal["_lrn", b"_lrn"]  # noqa: Y015
     _WhichOneofReturnType__profile: _TypeAlias = _typing.Literal["profile"]  # noqa: Y015
@@ -2432,8 +2402,6 @@ class DeepTaylorOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gate) -> _WhichOneofReturnType__gate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input_domain) -> _WhichOneofReturnType__input_domain | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lrn) -> _WhichOneofReturnType__lrn | None: ...
     @_typing.overload
@@ -2504,10 +2472,6 @@ class ExcitationBackpropOptions(_message.Message):
     """How a sum of branches shares.
     Default: norm.
     """
-    layer: _builtins.str
-    """Name of a tensor [N, K, h, w] where relevance is read; unset, at the image.
-    Default: unset.
-    """
     profile: _builtins.bool
     """Also sum the relevance at every tensor that all paths pass.
     Default: false.
@@ -2516,6 +2480,12 @@ class ExcitationBackpropOptions(_message.Message):
     """How the channels of the attribution become one heatmap.
     Default: sum.
     """
+    @_builtins.property
+    def layer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of tensors [N, K, h, w] where relevance is read, one by one; unset, at the image.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -2528,13 +2498,13 @@ class ExcitationBackpropOptions(_message.Message):
         resize: Global___ResizeShare.ValueType | None = ...,
         batch_norm: Global___BatchNorm.ValueType | None = ...,
         add: Global___AddShare.ValueType | None = ...,
-        layer: _builtins.str | None = ...,
+        layer: _abc.Iterable[_builtins.str] | None = ...,
         profile: _builtins.bool | None = ...,
         reduction: Global___Reduction.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_layer", b"_layer", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
     _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
@@ -2546,8 +2516,6 @@ class ExcitationBackpropOptions(_message.Message):
     _WhichOneofArgType__contrastive: _TypeAlias = _typing.Literal["_contrastive", b"_contrastive"]  # noqa: Y015
     _WhichOneofReturnType__gate: _TypeAlias = _typing.Literal["gate"]  # noqa: Y015
     _WhichOneofArgType__gate: _TypeAlias = _typing.Literal["_gate", b"_gate"]  # noqa: Y015
-    _WhichOneofReturnType__layer: _TypeAlias = _typing.Literal["layer"]  # noqa: Y015
-    _WhichOneofArgType__layer: _TypeAlias = _typing.Literal["_layer", b"_layer"]  # noqa: Y015
     _WhichOneofReturnType__lrn: _TypeAlias = _typing.Literal["lrn"]  # noqa: Y015
     _WhichOneofArgType__lrn: _TypeAlias = _typing.Literal["_lrn", b"_lrn"]  # noqa: Y015
     _WhichOneofReturnType__profile: _TypeAlias = _typing.Literal["profile"]  # noqa: Y015
@@ -2570,8 +2538,6 @@ class ExcitationBackpropOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__contrastive) -> _WhichOneofReturnType__contrastive | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gate) -> _WhichOneofReturnType__gate | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__layer) -> _WhichOneofReturnType__layer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lrn) -> _WhichOneofReturnType__lrn | None: ...
     @_typing.overload

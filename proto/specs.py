@@ -21,6 +21,8 @@ __all__ = ["options_from_spec", "spec_from_options"]
 def spec_from_options(method: str, options: Mapping[str, Any]) -> MethodSpec:
     """Return the message of a method by its name and options; options that are None stay unset.
 
+    A repeated field takes one value or several.
+
     Raises
     ------
     CodecError
@@ -42,7 +44,10 @@ def spec_from_options(method: str, options: Mapping[str, Any]) -> MethodSpec:
             violations.append((f"method.{method}", text))
         elif value is not None:
             try:
-                setattr(message, name, _field_value(fields[name], value))
+                if fields[name].is_repeated:
+                    getattr(message, name).extend([value] if isinstance(value, str) else value)
+                else:
+                    setattr(message, name, _field_value(fields[name], value))
             except (TypeError, ValueError) as error:
                 violations.append((f"method.{method}.{name}", f"option {name}: {error}"))
     if violations:
@@ -69,6 +74,8 @@ def options_from_spec(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
         try:
             if field.enum_type:
                 value = choice_from_enum(field.enum_type, value)
+            elif field.is_repeated:
+                value = value[0] if len(value) == 1 else list(value)
         except ValueError as error:
             text = f"option {field.name}: {error}"
             violations.append((f"method.{method}.{field.name}", text))

@@ -158,6 +158,7 @@ def _option(option: Option) -> catalog_pb2.Option:
         maximum=option.maximum,
         choices=option.choices,
         help=option.help,
+        several=option.several,
     )
     if option.default is not None:
         setattr(message.default_value, value_field, option.default)

@@ -64,7 +64,7 @@ def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Or
         image=image,
         tensor=tensor,
         preprocessing=reader.preprocessing(request.input),
-        target=reader.target(request.target, max_targets),
+        target=reader.target(request.target, max_targets, _n_layers(options)),
         output=request.output if request.HasField("output") else _DEFAULT_OUTPUT,
     )
     opacity = order.output.overlay.opacity
@@ -90,6 +90,11 @@ def in_request_terms(error: InvalidArgument, method: str = "") -> InvalidArgumen
         Violation(field(violation.subject), violation.description) for violation in error.violations
     )
     return error
+
+
+def _n_layers(options: Mapping[str, Any]) -> int:
+    layers = options.get("layer")
+    return len(layers) if isinstance(layers, list) else 1
 
 
 class _Reader:
@@ -170,23 +175,25 @@ class _Reader:
             self.add(in_request_terms(error))
         return None
 
-    def target(self, given: types_pb2.Target, max_targets: int) -> Target:
-        kind = given.WhichOneof("kind")
+    def target(self, given: types_pb2.Target, max_targets: int, n_layers: int) -> Target:
+        kind = given.WhichOneof("kind") or ""
+        counts = {
+            "top_k": given.top_k,
+            "classes": len(given.classes.classes),
+            "sums": len(given.sums.sums),
+        }
+        count = counts.get(kind, 1)
+        if not 1 <= count * n_layers <= max_targets:
+            times = f" times {n_layers} layers" if n_layers > 1 else ""
+            text = f"{count} targets{times} in one call; 1 to {max_targets} are allowed"
+            self.wrong("TARGET_INVALID", f"target.{kind}" if kind else "target", text)
+            return None
+        if not kind:
+            return None
         if kind == "class_index":
             return given.class_index
         if kind == "label":
             return self._label(given.label, "target.label")
-        if kind is None:
-            return None
-        count = {
-            "top_k": given.top_k,
-            "classes": len(given.classes.classes),
-            "sums": len(given.sums.sums),
-        }[kind]
-        if not 1 <= count <= max_targets:
-            text = f"{count} targets in one call; 1 to {max_targets} are allowed"
-            self.wrong("TARGET_INVALID", f"target.{kind}", text)
-            return None
         if kind == "top_k":
             return f"top{count}"
         if kind == "sums":

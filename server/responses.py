@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from onnxplain.explainers import ClassScore, Explanation, Prediction, Provenance
+from onnxplain.explainers import ClassScore, Explanation, Prediction
 from onnxplain.explainers.clock import Clock
 from onnxplain.proto import explain_pb2, types_pb2
 from onnxplain.proto.codec import enum_from_choice, tensor_from_array
@@ -42,7 +42,7 @@ def explain_response(
                 _attribution(one, output, png)
                 for one, png in zip(explanations, overlays, strict=True)
             ],
-            provenance=_provenance(first.method, first.provenance, version),
+            provenance=_provenance(explanations, version),
         )
         if output.prediction:
             response.prediction.CopyFrom(_prediction(first.prediction))
@@ -101,10 +101,14 @@ def _prediction(prediction: Prediction) -> explain_pb2.Prediction:
     return explain_pb2.Prediction(top=[score(one) for one in prediction.top])
 
 
-def _provenance(method: str, made: Provenance, version: str) -> explain_pb2.Provenance:
-    preprocessing = made.preprocessing
+def _provenance(explanations: Sequence[Explanation], version: str) -> explain_pb2.Provenance:
+    made = explanations[0].provenance
+    options, preprocessing = dict(made.options), made.preprocessing
+    layers = dict.fromkeys(one.provenance.options.get("layer") for one in explanations)
+    if len(layers) > 1:
+        options["layer"] = list(layers)
     return explain_pb2.Provenance(
-        method=spec_from_options(method, made.options),
+        method=spec_from_options(explanations[0].method, options),
         model=types_pb2.ModelRef(name=made.model_name, version=version),
         model_sha256=made.model_sha256,
         layer=made.layer or "",

@@ -31,10 +31,6 @@ _ARRAYS = ("heatmap", "native_heatmap", "attribution", "segments", "coefficients
 class _Made(Protocol):
     """What an `Explanation` and a `Result` have in common."""
 
-    @property
-    def method(self) -> str: ...
-    @property
-    def target(self) -> int | None: ...
     def to_dict(self) -> dict[str, Any]: ...
 
 

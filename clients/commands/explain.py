@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT.png",
         help="draw the heatmap over the picture; for several results a folder, or a pattern "
-        "with {image} {n} {method} {target}",
+        "with {image} {n} {method} {target} {layer}",
     )
     parser.add_argument(
         "--array",
@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     method = get_method(arguments.method)
     options = parse_options(method, given_options(arguments))
     target = _target(arguments.target)
-    files = _files(arguments, target)
+    layers = options.get("layer")
+    files = _files(arguments, target, layers if isinstance(layers, list) else [])
     explain = remote_answers if arguments.server else local_answers
     reports: list[dict[str, Any]] = []
     worst = ExitCode.OK
@@ -134,10 +135,12 @@ def _n_targets(target: object) -> int:
     return int(top[1]) if top else 1
 
 
-def _files(arguments: argparse.Namespace, target: object) -> dict[str, OutputFiles]:
+def _files(
+    arguments: argparse.Namespace, target: object, layers: list[str]
+) -> dict[str, OutputFiles]:
     asked = {"picture": (arguments.output, [".png"]), "array": (arguments.array, [".npy", ".npz"])}
     return {
-        kind: OutputFiles(text, suffixes, arguments.images, _n_targets(target))
+        kind: OutputFiles(text, suffixes, arguments.images, _n_targets(target), layers)
         for kind, (text, suffixes) in asked.items()
         if text is not None
     }
@@ -159,19 +162,17 @@ def _input(image: str, environment: Environment) -> dict[str, Any]:
 
 def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) -> dict[str, Any]:
     """Write the files of one answer; return the answer as a dictionary that names them."""
+    report = answer.to_dict()
+    target, layer = _spelled(report), report["provenance"]["layer"] or ""
     paths = {
-        kind: pattern.prepared(n, answer.made.method, _spelled(answer.made.to_dict()))
+        kind: pattern.prepared(n, report["method"], target, layer)
         for kind, pattern in files.items()
     }
     if "picture" in paths:
         paths["picture"].write_bytes(answer.overlay_png())
     if "array" in paths:
         _save(answer, paths["array"])
-    return (
-        {"image": image}
-        | answer.to_dict()
-        | {"files": {kind: str(path) for kind, path in paths.items()}}
-    )
+    return {"image": image} | report | {"files": {kind: str(path) for kind, path in paths.items()}}
 
 
 def _spelled(report: dict[str, Any]) -> str:
@@ -199,20 +200,19 @@ def _report(
         return
     if not reports:
         return
-    rows = [
-        (
-            report["image"],
-            report["method"],
-            _spelled(report),
-            report["label"] or "",
-            f"{report['score']:.4g}",
-            f"{report['milliseconds']:.0f}",
-            " ".join(report["files"].values()),
-        )
-        for report in reports
-    ]
-    header = ("image", "method", "target", "label", "score", "ms", "file")
-    environment.print_table(header, rows)
+    columns = {
+        "image": [report["image"] for report in reports],
+        "method": [report["method"] for report in reports],
+        "target": [_spelled(report) for report in reports],
+        "label": [report["label"] or "" for report in reports],
+        "layer": [report["provenance"]["layer"] for report in reports],
+        "score": [f"{report['score']:.4g}" for report in reports],
+        "ms": [f"{report['milliseconds']:.0f}" for report in reports],
+        "file": [" ".join(report["files"].values()) for report in reports],
+    }
+    if len(set(columns["layer"])) == 1:
+        del columns["layer"]
+    environment.print_table(list(columns), list(zip(*columns.values(), strict=True)))
     for line in dict.fromkeys(_warnings(reports)):
         environment.say(line)
     if not arguments.output and not arguments.array:

@@ -69,24 +69,34 @@ def _add_flag(
         f"--{name.replace('_', '-')}",
         dest=_PREFIX + name,
         default=argparse.SUPPRESS,
-        help=f"{option.help} ({who})".replace("%", "%%"),
-        action=argparse.BooleanOptionalAction if option.type is bool else "store",
+        help=f"{option.help}{'; may be repeated' * option.several} ({who})".replace("%", "%%"),
+        action=_action(option),
     )
     if option.type is not bool:
         action.metavar = "|".join(option.choices) or {int: "N", float: "X"}.get(option.type, "TEXT")
 
 
-def given_options(arguments: argparse.Namespace) -> dict[str, str]:
+def _action(option: Option) -> Any:
+    if option.type is bool:
+        return argparse.BooleanOptionalAction
+    return "append" if option.several else "store"
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """Return the options given, by flag or by ``--option``, as the texts they were given as."""
-    flags = {
-        name.removeprefix(_PREFIX): as_text(value)
+    found = {
+        name.removeprefix(_PREFIX): [as_text(one) for one in value]
+        if isinstance(value, list)
+        else [as_text(value)]
         for name, value in vars(arguments).items()
         if name.startswith(_PREFIX)
     }
-    return flags | {key.replace("-", "_"): value for key, value in arguments.option}
+    for key, text in arguments.option:
+        found.setdefault(key.replace("-", "_"), []).append(text)
+    return found
 
 
-def parse_options(method: Method, given: Mapping[str, str]) -> dict[str, Any]:
+def parse_options(method: Method, given: Mapping[str, list[str]]) -> dict[str, Any]:
     """Return the options as the method's own types, without its defaults.
 
     Raises
@@ -97,12 +107,13 @@ def parse_options(method: Method, given: Mapping[str, str]) -> dict[str, Any]:
     from onnxplain.graph_rewrites import InvalidArgument, Violation
 
     known = {option.name: option for option in method.options}
-    values: dict[str, Any] = {name: text for name, text in given.items() if name not in known}
+    values: dict[str, Any] = {name: texts for name, texts in given.items() if name not in known}
     violations = []
-    for name, text in given.items():
+    for name, texts in given.items():
         try:
             if name in known:
-                values[name] = known[name].parse(text)
+                parsed = [known[name].parse(text) for text in texts]
+                values[name] = parsed if known[name].several and len(parsed) > 1 else parsed[-1]
         except ValueError as error:
             violations.append(Violation(name, f"option {name}: {error}"))
     reason = "OPTION_OUT_OF_RANGE"

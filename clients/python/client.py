@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -149,7 +149,7 @@ class Client:
         Returns
         -------
         Result or list of Result
-            One for one target, else a list in the order of the targets.
+            One for one target and layer; else a list: for each target all layers.
 
         Raises
         ------
@@ -174,8 +174,9 @@ class Client:
             results = results_of(response, request_id)
         except CodecError as error:
             raise error_of_codec(error, grpc.StatusCode.INTERNAL) from None
-        listed = isinstance(target, Sequence | np.ndarray) and not isinstance(target, str)
-        return results if listed or len(results) > 1 else results[0]
+        listed = isinstance(target, list | tuple | np.ndarray)
+        several = listed or any(isinstance(one, list | tuple) for one in options.values())
+        return results if several or len(results) > 1 else results[0]
 
     def list_methods(self, *, timeout: float | None = None) -> list[catalog_pb2.Method]:
         """Return the server's methods with their options."""

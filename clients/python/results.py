@@ -149,7 +149,7 @@ _ARRAYS = ("attribution", "heatmap", "native_heatmap", "segments", "coefficients
 
 
 def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[Result]:
-    """Return the results of an answer, one per target.
+    """Return the results of an answer, one per target and layer.
 
     Raises
     ------
@@ -158,6 +158,7 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
     """
     method, options = _method(response.provenance.method)
     provenance = _provenance(response, options)
+    several = isinstance(options.get("layer"), list)
     prediction = Prediction(tuple(_class_score(one) for one in response.prediction.top))
     return [
         Result(
@@ -172,7 +173,7 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
             prediction=prediction,
             overlay_png=one.overlay_png or None,
             warnings=tuple(Notice(notice.code, notice.message) for notice in one.warnings),
-            provenance=provenance,
+            provenance=_at(provenance, one.layer) if several else provenance,
             request_id=request_id,
             **{name: _array(one, name) for name in _ARRAYS},
         )
@@ -211,6 +212,12 @@ def _provenance(response: explain_pb2.ExplainResponse, options: Mapping[str, Any
         timings_ms={**timings.stages_ms, "queue": timings.queue_ms, "total": timings.total_ms},
         versions=dict(made.versions),
     )
+
+
+def _at(provenance: Provenance, layer: str) -> Provenance:
+    """Return how the result of one layer was made, of several that were asked for."""
+    options = {**provenance.options, "layer": layer}
+    return dataclasses.replace(provenance, layer=layer, options=options)
 
 
 def _class_score(one: explain_pb2.ClassScore) -> ClassScore:

@@ -121,6 +121,19 @@ def test_a_weighted_sum_of_classes_is_a_target(given, weights, label, model, ima
     assert [path.name for path in tmp_path.iterdir()] == [f"photo_saliency_{asked}.png"]
 
 
+def test_several_layers_have_files_of_their_own(model, image, tmp_path):
+    argv = ["explain", model, image, "--layer", "relu1", "--layer", "relu2", "-o", f"{tmp_path}/"]
+    ended = Ended(argv)
+    header, *rows = ended.out.splitlines()
+    assert header.split()[4] == "layer"
+    assert [row.split()[4] for row in rows] == ["relu1", "relu2"]
+    names = {path.name.rpartition("_")[2] for path in tmp_path.iterdir()}
+    assert names == {"relu1.png", "relu2.png"}
+    by_option = ["--option", "layer=relu1", "--option", "layer=relu2", "--json"]
+    reports = Ended(["explain", model, image, *by_option]).json
+    assert [report["provenance"]["layer"] for report in reports] == ["relu1", "relu2"]
+
+
 def test_a_picture_comes_from_stdin(model, image, tmp_path):
     argv = ["explain", model, "-", "--array", tmp_path / "a.npy", "--json"]
     reports = Ended(argv, stdin=image.read_bytes()).json
@@ -171,6 +184,16 @@ FAILURES = [
     (["explain", "MLP", "IMAGE", "--method", "lime"], ExitCode.NOT_APPLICABLE, "preprocessing"),
     (["explain", "MODEL", "IMAGE", "-o", "x.jpg"], ExitCode.USAGE, ".png"),
     (["explain", "MODEL", "IMAGE", "--target", "top2", "-o", "x.png"], ExitCode.USAGE, "folder"),
+    (
+        ["explain", "MODEL", "IMAGE", "--layer", "relu1", "--layer", "relu2", "-o", "x.png"],
+        ExitCode.USAGE,
+        "folder",
+    ),
+    (
+        ["rewrite", "MODEL", "--layer", "relu1", "--layer", "relu2", "-o", "x.onnx"],
+        ExitCode.USAGE,
+        "one layer",
+    ),
     (["explain", "MODEL", "IMAGE", "--timeout", "3"], ExitCode.USAGE, "--server"),
     (
         ["explain", "m", "IMAGE", "--server", "localhost:1", "--threads", "1"],

@@ -99,6 +99,18 @@ def test_a_weighted_sum_of_classes_is_a_target(client, picture, target):
     assert first.score == pytest.approx(dog.score - 0.5 * ant.score)
 
 
+def test_several_layers_have_a_result_each_after_the_targets(client, picture):
+    options = {"model": "cnn", "method": "grad_cam", "relu": False}
+    layers = ["relu2", "relu1"]
+    found = client.explain(picture, target=["dog", 0], layer=layers, **options)
+    asked = [(target, layer) for target in (3, 0) for layer in layers]
+    for one, (target, layer) in zip(found, asked, strict=True):
+        alone = client.explain(picture, target=target, layer=layer, **options)
+        assert (one.target, one.provenance.layer) == (target, layer)
+        assert one.provenance.options == alone.provenance.options
+        np.testing.assert_allclose(one.heatmap, alone.heatmap, rtol=1e-4, atol=1e-7)
+
+
 def test_the_top_classes_come_highest_first(client, picture):
     top = client.explain(picture, model="cnn", target="top3", method="saliency")
     assert [one.target for one in top] == [one.index for one in top[0].prediction.top[:3]]

@@ -45,7 +45,8 @@ def test_a_message_has_the_options_of_its_method(name, comments):
     assert set(message.fields_by_name) == set(options)
     for field in message.fields:
         option = options[field.name]
-        assert field.has_presence, field.name
+        assert field.has_presence != option.several, field.name
+        assert field.is_repeated == option.several, field.name
         if option.choices:
             choices = [
                 codec.choice_from_enum(field.enum_type, value.number)

@@ -11,6 +11,7 @@ from onnxplain.proto.specs import options_from_spec, spec_from_options
         ("saliency", {}),
         ("saliency", {"reduction": "l2", "score": "probability"}),
         ("grad_cam", {"relu": False, "layer": "features/conv5"}),
+        ("grad_cam", {"layer": ["features/conv5", "a,b"]}),
         ("lime", {"n_samples": 20, "kernel_width": 0.5, "seed": 2**63 - 1, "segmenter": "grid"}),
     ],
 )

@@ -102,6 +102,10 @@ BAD_CALLS = {
     "too many sums": (
         {"target": [{0: 1}] * 33}, INVALID, "TARGET_INVALID", "target.sums", "1 to 32 are allowed",
     ),
+    "too many layers": (
+        {"target": "top3", "layer": ["relu1"] * 11},
+        INVALID, "TARGET_INVALID", "target.top_k", "3 targets times 11 layers",
+    ),
     "option out of range": (
         {"method": "lime", "n_samples": 1},
         INVALID, "OPTION_OUT_OF_RANGE", "method.lime.n_samples", "below 2",
