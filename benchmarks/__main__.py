@@ -22,8 +22,8 @@ from onnxplain.explainers.session import available_cpus
 
 from .costs import Cost, Effort, Subject, costs
 
-_THOROUGH = Effort(pairs=20, lime_pairs=3, lime_samples=1000)
-_QUICK = Effort(pairs=5, lime_pairs=1, lime_samples=100)
+_THOROUGH = Effort(pairs=20, sampling_pairs=3, lime_samples=1000, rise_samples=2000)
+_QUICK = Effort(pairs=5, sampling_pairs=1, lime_samples=100, rise_samples=200)
 
 _COLUMNS = {"model": 18, "work": 34, "ratio to": 22, "its ms": 8, "ratio": 6, "quartiles": 13}
 
@@ -60,7 +60,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="MODEL.onnx",
         help="models to measure (default: EfficientNet-Lite0, built from the demo's weights)",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer pairs, 100 samples for LIME")
+    parser.add_argument("--quick", action="store_true", help="fewer pairs and samples")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--threads", type=int, default=available_cpus(), help="of every session (%(default)s)"

@@ -21,7 +21,14 @@ from .timing import Ratio, Work, compare
 __all__ = ["BARS", "Cost", "Effort", "Subject", "costs"]
 
 #: What a method may cost, in forward passes of EfficientNet-Lite0 on CPU.
-BARS = {"gradient": 2.5, "saliency": 2.5, "grad_cam": 1.15, "lrp": 4.5, "lime": 1.08}
+BARS = {
+    "gradient": 2.5,
+    "saliency": 2.5,
+    "grad_cam": 1.15,
+    "lrp": 4.5,
+    "lime": 1.08,
+    "rise": 1.08,
+}
 
 _METHODS = ("gradient", "saliency", "grad_cam", "guided_backprop", "lrp")
 _FREE_SIDE = 224  # of a model that takes any height and width
@@ -42,8 +49,9 @@ class Effort:
     """How long to measure."""
 
     pairs: int
-    lime_pairs: int
+    sampling_pairs: int
     lime_samples: int
+    rise_samples: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Cost:
 
 
 def costs(subject: Subject, effort: Effort, *, threads: int) -> Iterator[Cost]:
-    """Measure the rewritten graphs in plain onnxruntime, then LIME whole."""
+    """Measure the rewritten graphs in plain onnxruntime, then LIME and RISE whole."""
     model = load(subject.source, provider="cpu", threads=threads, name=subject.name)
     plain = _session(subject.source, threads)
     feed = _feed(model, 1)
@@ -85,24 +93,38 @@ def costs(subject: Subject, effort: Effort, *, threads: int) -> Iterator[Cost]:
         run = _run(session, feed | {target: np.zeros(1, np.int64)})
         measured = compare(run, forward, pairs=effort.pairs)
         yield Cost(subject.name, method, "forward", measured, BARS.get(method))
-    yield _lime_cost(subject.name, model, plain, effort)
+    for method, n_samples, options in (
+        ("lime", effort.lime_samples, {"segmenter": "grid"}),
+        ("rise", effort.rise_samples, {}),
+    ):
+        yield _sampling_cost(
+            subject.name, model, plain, method, n_samples, options, effort.sampling_pairs
+        )
 
 
-def _lime_cost(name: str, model: Model, plain: ort.InferenceSession, effort: Effort) -> Cost:
-    """Compare LIME, from the picture to the heatmap, with the forward passes it needs.
+def _sampling_cost(
+    name: str,
+    model: Model,
+    plain: ort.InferenceSession,
+    method: str,
+    n_samples: int,
+    options: Mapping[str, Any],
+    pairs: int,
+) -> Cost:
+    """Compare a method of samples, from the picture to the map, with the passes it needs.
 
-    The base runs them at LIME's own batch size, by plain onnxruntime and on ready arrays.
+    The base runs them at the batch size measured for the model, by plain onnxruntime and on ready
+    arrays. Segments are a grid, so that none of the time is segmentation.
     """
     chelsea: Callable[[], npt.NDArray[np.uint8]] = data.chelsea
-    n_samples = effort.lime_samples
-    work = f"lime, {n_samples} samples"
+    work = f"{method}, {n_samples} samples"
     given: Mapping[str, Any] = (
         {"image": chelsea()}
         if model.preprocessing
         else {"tensor": next(iter(_feed(model, 1).values()))}
     )
     try:
-        (first,) = model.explain_all(**given, method="lime", n_samples=2)
+        (first,) = model.explain_all(**given, method=method, n_samples=2, **options)
     except OnnxplainError as error:
         return Cost(name, work, f"{n_samples} forwards", None, refusal=str(error))
     batch_size = first.provenance.batch_size
@@ -113,12 +135,14 @@ def _lime_cost(name: str, model: Model, plain: ort.InferenceSession, effort: Eff
         for _ in range(math.ceil(n_samples / batch_size)):
             run()
 
-    def lime() -> None:
-        model.explain_all(**given, method="lime", n_samples=n_samples, batch_size=batch_size)
+    def explain() -> None:
+        model.explain_all(
+            **given, method=method, n_samples=n_samples, batch_size=batch_size, **options
+        )
 
     base = f"{n_samples} forwards by {batch_size}"
-    measured = compare(lime, forwards, pairs=effort.lime_pairs, warm=False)
-    return Cost(name, work, base, measured, BARS["lime"])
+    measured = compare(explain, forwards, pairs=pairs, warm=False)
+    return Cost(name, work, base, measured, BARS[method])
 
 
 def _run(session: ort.InferenceSession, feed: Feed) -> Work:
