@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Access, Method
+from onnxplain.graph_rewrites import Access, InvalidArgument, Method, Violation
 
 from .baselines import baseline
 from .black_box import PictureRun
@@ -98,7 +98,7 @@ def _in_graph(
     clock: Clock,
 ) -> Outcome:
     """Run the model as the method rewrites it."""
-    bounds = prepared.bounds(classifier.channel_axis)
+    bounds = _bounds(options, prepared, classifier.channel_axis)
     if options.get("input_domain") == "auto":
         options = dict(options, input_domain="real" if bounds is None else "box")
     start = targets.start(targets.columns)
@@ -118,6 +118,33 @@ def _in_graph(
         evaluations=len(results),
         notices=notices,
     )
+
+
+def _bounds(
+    options: Mapping[str, Any], prepared: PreparedInput, channel_axis: int
+) -> tuple[Array, Array] | None:
+    """Return the smallest and largest value of each channel: as given, else as known."""
+    known = prepared.bounds(channel_axis)
+    asked = [options.get(name) for name in ("low", "high")]
+    if asked == [None, None] or (known is None and None in asked):
+        return known
+    channels = prepared.x.shape[channel_axis]
+    shape = [1, 1, 1, 1]
+    shape[channel_axis] = channels
+    ends = []
+    for index, (name, values) in enumerate(zip(("low", "high"), asked, strict=True)):
+        if values is None:
+            assert known is not None
+            ends.append(known[index])
+            continue
+        if len(values) not in (1, channels):
+            message = f"{name} has {len(values)} values, the image {channels} channels"
+            raise InvalidArgument(
+                "OPTION_OUT_OF_RANGE", message, violations=[Violation(name, message)]
+            )
+        each = np.broadcast_to(np.asarray(values, np.float32), channels)
+        ends.append(each.reshape(shape))
+    return ends[0], ends[1]
 
 
 def _baseline(

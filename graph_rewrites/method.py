@@ -23,7 +23,17 @@ from typing import Any, Literal, TypeVar
 
 from .errors import InvalidArgument, Violation, nearest
 
-__all__ = ["Access", "Help", "Method", "Option", "Range", "declare", "get_method", "list_methods"]
+__all__ = [
+    "Access",
+    "Help",
+    "Method",
+    "Option",
+    "PerChannel",
+    "Range",
+    "declare",
+    "get_method",
+    "list_methods",
+]
 
 
 class Access(enum.Enum):
@@ -54,6 +64,17 @@ class Several:
     """Annotation: callers may give several values, and the method is carried out for each."""
 
 
+@dataclass(frozen=True)
+class PerChannel:
+    """Annotation: one value for all channels, or one for each; the method gets them together."""
+
+
+class Together(tuple[Any, ...]):
+    """Values that belong together, as of an option with one value for each channel."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One option of a method, as read from the declaring function's signature."""
@@ -67,19 +88,22 @@ class Option:
     maximum: float | None = None
     optional: bool = False
     several: bool = False
+    together: bool = False
 
     def check(self, value: Any) -> Any:
         """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed.
 
-        Where there may be ``several`` values, a list is a tuple of them.
+        Where there may be ``several`` values, a list is a tuple of them; where they belong
+        ``together``, one value is too.
         """
         if value is None and self.optional:
             return None
         if self.several and isinstance(value, list | tuple):
             if not value:
                 raise ValueError("the list is empty; leave the option out, or give a value")
-            return tuple(self._check_one(one) for one in value)
-        return self._check_one(value)
+            values = (self._check_one(one) for one in value)
+            return Together(values) if self.together else tuple(values)
+        return Together([self._check_one(value)]) if self.together else self._check_one(value)
 
     def _check_one(self, value: Any) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -179,7 +203,7 @@ class Method:
 
 def one_by_one(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return resolved options once for each value of those that were given several."""
-    several = {name: value for name, value in options.items() if isinstance(value, tuple)}
+    several = {name: value for name, value in options.items() if type(value) is tuple}
     return [
         dict(options, **dict(zip(several, values, strict=True)))
         for values in itertools.product(*several.values())
@@ -271,5 +295,6 @@ def _option(name: str, hint: Any, default: Any) -> Option:
         minimum=bounds.minimum,
         maximum=bounds.maximum,
         optional=optional,
-        several=any(isinstance(extra, Several) for extra in extras),
+        several=any(isinstance(extra, Several | PerChannel) for extra in extras),
+        together=any(isinstance(extra, PerChannel) for extra in extras),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .method import Help, Range, Several
+from .method import Help, PerChannel, Range, Several
 
 __all__ = [
     "Add",
@@ -23,6 +23,7 @@ __all__ = [
     "Epsilon",
     "Gamma",
     "Gate",
+    "High",
     "InputDomain",
     "Budget",
     "DeepLiftVariant",
@@ -33,6 +34,7 @@ __all__ = [
     "Keep",
     "KernelWidth",
     "Layer",
+    "Low",
     "Lrn",
     "NCells",
     "NFeatures",
@@ -70,7 +72,10 @@ Relu = Annotated[bool, Help("keep only positive evidence, as published; false: t
 Layer = Annotated[
     str | None,
     Several(),
-    Help("name of the tensor taken as feature map, or several; unset: found in the graph"),
+    Help(
+        "name of the tensor taken as feature map, or where relevance is read; or several; unset: "
+        "found in the graph, or the image"
+    ),
 ]
 NSamples = Annotated[int, Range(2, 1_000_000), Help("number of perturbed samples")]
 BatchSize = Annotated[
@@ -224,6 +229,21 @@ Product = Annotated[
     Help("how a product shares: each factor with the mean of the other, or by its gradient"),
 ]
 Profile = Annotated[bool, Help("also sum the relevance at every tensor that all paths pass")]
+Low = Annotated[
+    float | None,
+    PerChannel(),
+    Range(-1e6, 1e6),
+    Help(
+        "smallest value of the model's input, one for all channels or one for each, for the rule "
+        "zbox; unset: by the preprocessing"
+    ),
+]
+High = Annotated[
+    float | None,
+    PerChannel(),
+    Range(-1e6, 1e6),
+    Help("largest value of the model's input, as low"),
+]
 Contrastive = Annotated[
     bool, Help("subtract what speaks against the class, by the negated last layer")
 ]

@@ -2127,6 +2127,8 @@ class LrpOptions(_message.Message):
     ADD_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
     composite: Global___Composite.ValueType
     """Which rule holds at which layer.
     Default: epsilon_plus.
@@ -2194,6 +2196,19 @@ class LrpOptions(_message.Message):
         Default: unset.
         """
 
+    @_builtins.property
+    def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Smallest value of the model's input, for the rule zbox: one for all channels or one for each;
+        unset, by the preprocessing.
+        Default: unset; range -1000000 to 1000000.
+        """
+
+    @_builtins.property
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Largest value of the model's input, as low.
+        Default: unset; range -1000000 to 1000000.
+        """
+
     def __init__(
         self,
         *,
@@ -2213,10 +2228,12 @@ class LrpOptions(_message.Message):
         add: Global___AddShare.ValueType | None = ...,
         layer: _abc.Iterable[_builtins.str] | None = ...,
         profile: _builtins.bool | None = ...,
+        low: _abc.Iterable[_builtins.float] | None = ...,
+        high: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_alpha", b"_alpha", "_batch_norm", b"_batch_norm", "_beta", b"_beta", "_bias", b"_bias", "_composite", b"_composite", "_epsilon", b"_epsilon", "_gamma", b"_gamma", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "alpha", b"alpha", "batch_norm", b"batch_norm", "beta", b"beta", "bias", b"bias", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "gate", b"gate", "high", b"high", "layer", b"layer", "low", b"low", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
     _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
@@ -2299,6 +2316,8 @@ class DeepTaylorOptions(_message.Message):
     ADD_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
     input_domain: Global___InputDomain.ValueType
     """What the image's values are.
     Default: auto.
@@ -2350,6 +2369,19 @@ class DeepTaylorOptions(_message.Message):
         Default: unset.
         """
 
+    @_builtins.property
+    def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Smallest value of the model's input, for the rule zbox: one for all channels or one for each;
+        unset, by the preprocessing.
+        Default: unset; range -1000000 to 1000000.
+        """
+
+    @_builtins.property
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Largest value of the model's input, as low.
+        Default: unset; range -1000000 to 1000000.
+        """
+
     def __init__(
         self,
         *,
@@ -2365,10 +2397,12 @@ class DeepTaylorOptions(_message.Message):
         add: Global___AddShare.ValueType | None = ...,
         layer: _abc.Iterable[_builtins.str] | None = ...,
         profile: _builtins.bool | None = ...,
+        low: _abc.Iterable[_builtins.float] | None = ...,
+        high: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "input_domain", b"input_domain", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_gate", b"_gate", "_input_domain", b"_input_domain", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "gate", b"gate", "high", b"high", "input_domain", b"input_domain", "layer", b"layer", "low", b"low", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
     _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015
@@ -2435,6 +2469,8 @@ class ExcitationBackpropOptions(_message.Message):
     LAYER_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
     contrastive: _builtins.bool
     """Subtract what speaks against the class, by the negated last layer.
     Default: false.
@@ -2486,6 +2522,19 @@ class ExcitationBackpropOptions(_message.Message):
         Default: unset.
         """
 
+    @_builtins.property
+    def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Smallest value of the model's input, for the rule zbox: one for all channels or one for each;
+        unset, by the preprocessing.
+        Default: unset; range -1000000 to 1000000.
+        """
+
+    @_builtins.property
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Largest value of the model's input, as low.
+        Default: unset; range -1000000 to 1000000.
+        """
+
     def __init__(
         self,
         *,
@@ -2501,10 +2550,12 @@ class ExcitationBackpropOptions(_message.Message):
         layer: _abc.Iterable[_builtins.str] | None = ...,
         profile: _builtins.bool | None = ...,
         reduction: Global___Reduction.ValueType | None = ...,
+        low: _abc.Iterable[_builtins.float] | None = ...,
+        high: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "layer", b"layer", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add", b"_add", "_batch_norm", b"_batch_norm", "_bias", b"_bias", "_contrastive", b"_contrastive", "_gate", b"_gate", "_lrn", b"_lrn", "_profile", b"_profile", "_reduction", b"_reduction", "_resize", b"_resize", "_rules", b"_rules", "_start", b"_start", "add", b"add", "batch_norm", b"batch_norm", "bias", b"bias", "contrastive", b"contrastive", "gate", b"gate", "high", b"high", "layer", b"layer", "low", b"low", "lrn", b"lrn", "profile", b"profile", "reduction", b"reduction", "resize", b"resize", "rules", b"rules", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add: _TypeAlias = _typing.Literal["add"]  # noqa: Y015
     _WhichOneofArgType__add: _TypeAlias = _typing.Literal["_add", b"_add"]  # noqa: Y015

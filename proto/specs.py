@@ -45,7 +45,8 @@ def spec_from_options(method: str, options: Mapping[str, Any]) -> MethodSpec:
         elif value is not None:
             try:
                 if fields[name].is_repeated:
-                    getattr(message, name).extend([value] if isinstance(value, str) else value)
+                    alone = isinstance(value, str | int | float)
+                    getattr(message, name).extend([value] if alone else value)
                 else:
                     setattr(message, name, _field_value(fields[name], value))
             except (TypeError, ValueError) as error:

@@ -74,11 +74,13 @@ def propagated(
     overrides = read_rules(rules)
     simplify(rewriting.graph)
     nodes = nodes_between([anatomy.pixels], [anatomy.logits], lambda node: False)
-    assigned = assign(composite, nodes, settings or RuleSettings(), overrides)
+    settings = settings or RuleSettings()
+    assigned = assign(composite, nodes, settings, overrides)
     bounded = any(rule.is_bounded for rule in assigned.values())
     propagation = Propagation(
         assigned,
         ImageBounds(anatomy.pixels, *rewriting.bounds()) if bounded else None,
+        bias=settings.bias,
         warn=rewriting.warn,
         **vars(how),
     )

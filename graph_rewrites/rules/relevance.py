@@ -47,7 +47,7 @@ class Propagation:
         The rule of every linear layer on the way.
     image
         Where the rule zbox gets its bounds from.
-    activations, lrn, gate, resize, batch_norm, add
+    activations, lrn, gate, resize, batch_norm, add, bias
         How relevance passes what is no linear layer; the options of these names, and whether
         activations pass relevance on or multiply it by their ``gradient``.
     warn
@@ -65,6 +65,7 @@ class Propagation:
     resize: str = "norm"
     batch_norm: str = "merge"
     add: str = "norm"
+    bias: str = "keep"
     warn: Callable[[str, str], None] = lambda code, message: None
     amplifications: list[tuple[str, ir.Value]] = field(default_factory=list)
 
@@ -121,10 +122,11 @@ def relevance_table(propagation: Propagation) -> RuleTable:
     @table.rule("BatchNormalization")
     def batch_normalization(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         """Pass on what layers behind it made their own; else as a layer of its own."""
-        if how.batch_norm == "pass" or (how.batch_norm == "merge" and is_mergeable(node)):
-            return [relevance, *[None] * 4]
         if how.batch_norm == "gradient":
             return _by_gradient(op, node, relevance)
+        merged = how.batch_norm == "merge" and is_mergeable(node)
+        if merged or how.batch_norm == "pass" or how.bias == "ignore":
+            return [relevance, *[None] * 4]
         return _by_norm(op, node, relevance)
 
     @table.rule("Add", "Sum", "Sub")

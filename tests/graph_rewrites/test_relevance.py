@@ -258,6 +258,22 @@ def test_the_bounds_come_from_the_preprocessing_or_are_asked_for(composite):
     assert refused.value.reason == "BOUNDS_UNKNOWN"
 
 
+def test_bounds_that_are_given_win_over_the_preprocessings():
+    model, x = tiny_cnn(), np.random.default_rng(3).normal(size=(3, 32, 32)).astype(np.float32)
+    low, high = [-3.0, -2.0, -4.0], 3.0
+    feeds = {"image": x[None], "target": np.array([0]), "high": np.full((1, 3, 1, 1), high)}
+    feeds["low"] = np.reshape(low, (1, 3, 1, 1))
+    options = {"method": "deep_taylor", "start": "one"}
+    expected = evaluate(rewrite(model, input_domain="box", **options), feeds)["attribution"][0]
+    for known in (None, PREPROCESSING):
+        loaded = load(model, preprocessing=known)
+        found = loaded.explain(tensor=x, target=0, low=low, high=high, **options)
+        np.testing.assert_allclose(found.attribution, expected, atol=1e-5)
+        assert found.provenance.options["low"] == (-3.0, -2.0, -4.0)
+        with pytest.raises(InvalidArgument, match="low has 2 values, the image 3 channels"):
+            loaded.explain(tensor=x, low=[0, 1], high=3, **options)
+
+
 def test_what_biases_took_is_told():
     model = tiny_cnn(size=12)
     for tensor in model.graph.initializer:

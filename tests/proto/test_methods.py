@@ -1,6 +1,7 @@
 """The messages of methods.proto are the twins of the declared methods."""
 
 import importlib
+import dataclasses
 import re
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_a_message_has_the_options_of_its_method(name, comments):
         )
         assert said, field.name
         default, low, high = said.groups()
-        assert (None if default == "unset" else option.parse(default)) == option.default
-        bounds = (None, None) if low is None else (option.parse(low), option.parse(high))
+        one = dataclasses.replace(option, several=False, together=False)
+        assert (None if default == "unset" else one.parse(default)) == option.default
+        bounds = (None, None) if low is None else (one.parse(low), one.parse(high))
         assert bounds == (option.minimum, option.maximum), field.name
