@@ -15,6 +15,7 @@ from .prediction import ClassScore, Prediction
 from .predictor import Predictor, TensorInfo
 from .preprocessing import PRESETS, Preprocessing
 from .run import Result, Run
+from .session_cache import SessionCache
 from .targets import Target
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Result",
     "Run",
     "Scores",
+    "SessionCache",
     "Target",
     "TensorInfo",
     "load",

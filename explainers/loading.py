@@ -17,6 +17,7 @@ from onnxplain.graph_rewrites import (
 from .local_predictor import LocalPredictor
 from .model import Model
 from .session import CPU, Provider, available_cpus, choose_provider
+from .session_cache import SHARED, SessionCache
 from .sources import (
     PreprocessingLike,
     file_sha256,
@@ -38,6 +39,7 @@ def load(
     threads: int | None = None,
     name: str | None = None,
     output: str | None = None,
+    sessions: SessionCache = SHARED,
 ) -> Model:
     """Load a classifier of images.
 
@@ -60,6 +62,9 @@ def load(
         What to call it; by default the file's name.
     output
         Name of the output that holds the scores; by default the first that can.
+    sessions
+        Keeps what is made of the model from call to call, within its budget of memory; by default
+        one of 2 GiB that all models of the process share.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def load(
         interface = predictor.interface
         return Model(
             predictor,
-            WhiteBox(original, actual, n_threads, interface.shape[0], interface.scores),
+            WhiteBox(original, actual, n_threads, interface.shape[0], interface.scores, sessions),
             name=name,
             sha256=file_sha256(source, original),
             provider=actual,

@@ -166,10 +166,8 @@ class Model:
             control=control,
             **options,
         )
-        listed = (image, *options.values())
-        several = len(found) > 1 or any(isinstance(one, list | tuple) for one in listed)
-        several = several or is_several(target)
-        return found if several else found[0]
+        listed = any(isinstance(one, list | tuple) for one in (image, options.get("layer")))
+        return found if listed or is_several(target) or len(found) > 1 else found[0]
 
     def explain_all(
         self,

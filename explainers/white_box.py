@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import OrderedDict
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -31,14 +31,14 @@ from .control import Control
 from .explanation import Notice
 from .run import Result
 from .session import Session
+from .session_cache import SHARED, SessionCache
 
 __all__ = ["Parts", "WhiteBox"]
 
 Array = npt.NDArray[Any]
 
-_CACHED_SESSIONS = 8
 _ROWS = 8
-_GIVEN = ("baseline", "seed")  # options that say what a graph is fed, not what it is
+_GIVEN = ("baseline", "high", "low", "seed")  # options that say what a graph is fed, not what it is
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class _Rewritten:
     notices: list[Notice]
     names: dict[str, list[str]]
 
+    @property
+    def n_bytes(self) -> int:
+        return self.session.n_bytes
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -60,6 +64,11 @@ class Parts:
     trunk: Session
     head: Session
     split: Split
+
+    @property
+    def n_bytes(self) -> int:
+        """What both take of memory, by estimate."""
+        return self.trunk.n_bytes + self.head.n_bytes
 
 
 class WhiteBox:
@@ -75,6 +84,8 @@ class WhiteBox:
         The batch size the file is fixed to, if it is.
     output
         Name of the output that holds the scores.
+    sessions
+        Keeps the sessions of what is made of the model.
     """
 
     def __init__(
@@ -84,12 +95,14 @@ class WhiteBox:
         threads: int,
         fixed_batch: int | None,
         output: str,
+        sessions: SessionCache = SHARED,
     ) -> None:
         self._original = original
         self._provider, self._threads = provider, threads
         self._fixed_batch, self._output = fixed_batch, output
         self._lock = threading.RLock()
-        self._cache: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._sessions, self._owner = sessions, object()
+        weakref.finalize(self, sessions.forget, self._owner)
 
     @property
     def batch_size(self) -> int:
@@ -218,14 +231,13 @@ class WhiteBox:
         key = (method.name, kind, *sorted(own.items()))
         return cast("_Rewritten", self._cached(key, lambda: self._rewrite(method, own, kind)))
 
-    def _cached(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    def _cached(self, key: tuple[Any, ...], make: Callable[[], _Rewritten | Parts]) -> Any:
         with self._lock:
-            if key not in self._cache:
-                self._cache[key] = make()
-                if len(self._cache) > _CACHED_SESSIONS:
-                    self._cache.popitem(last=False)
-            self._cache.move_to_end(key)
-            return self._cache[key]
+            found = self._sessions.find(self._owner, key)
+            if found is None:
+                found = make()
+                self._sessions.keep(self._owner, key, found, found.n_bytes)
+            return found
 
     def _rewrite(
         self, method: Method, options: Mapping[str, Any], target_kind: TargetKind

@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 import grpc
+from onnxplain.explainers import SessionCache
 from onnxplain.graph_rewrites import Unavailable
 from onnxplain.proto import catalog_pb2, catalog_pb2_grpc, explain_pb2, explain_pb2_grpc
 
@@ -100,9 +101,13 @@ class Server:
             With ``exit_on_error``: one cannot be loaded.
         """
         settings = self._settings
+        sessions = SessionCache(settings.session_cache_mb * 2**20)
         for served in self._models.all:
             await asyncio.to_thread(
-                served.load, provider=settings.provider, threads=settings.threads_per_model
+                served.load,
+                provider=settings.provider,
+                threads=settings.threads_per_model,
+                sessions=sessions,
             )
             ready = served.state is State.READY
             if not ready and settings.exit_on_error:

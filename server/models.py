@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
-from onnxplain.explainers import Applicability, Model, load
+from onnxplain.explainers import Applicability, Model, SessionCache, load
 from onnxplain.explainers.session import Provider
+from onnxplain.explainers.session_cache import SHARED
 from onnxplain.graph_rewrites import (
     FailedPrecondition,
     NotFound,
@@ -90,7 +91,7 @@ class ServedModel:
         """Whether each method applies to it; worked out once, which takes a while."""
         return self.model.applicability()
 
-    def load(self, *, provider: Provider, threads: int) -> None:
+    def load(self, *, provider: Provider, threads: int, sessions: SessionCache = SHARED) -> None:
         """Load it; a failure is kept as its error, and never raised."""
         began = time.perf_counter()
         named = {"model": self.files.name, "version": self.files.version}
@@ -102,6 +103,7 @@ class ServedModel:
                 provider=provider,
                 threads=threads,
                 name=self.files.name,
+                sessions=sessions,
             )
         except OnnxplainError as error:
             self._loaded = error

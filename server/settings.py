@@ -98,6 +98,12 @@ class Settings:
     )
     max_message_mb: int = _flag(64, "largest request or response in MiB", type=_between(1, 2047))
     max_targets: int = _flag(32, "classes explained in one call at most", type=_between(1, 100_000))
+    session_cache_mb: int = _flag(
+        2048,
+        "memory in MiB for models as the methods rewrite them, kept for the next call; the least "
+        "recently used go first",
+        type=_between(0, 2**20),
+    )
     lame_duck: float = _flag(
         1.0,
         "seconds that new calls are still answered after SIGTERM made health NOT_SERVING",

@@ -174,9 +174,9 @@ class Client:
             results = results_of(response, request_id)
         except CodecError as error:
             raise error_of_codec(error, grpc.StatusCode.INTERNAL) from None
-        listed = isinstance(target, list | tuple | np.ndarray)
-        several = listed or any(isinstance(one, list | tuple) for one in options.values())
-        return results if several or len(results) > 1 else results[0]
+        asked = (target, options.get("layer"))
+        listed = any(isinstance(one, list | tuple | np.ndarray) for one in asked)
+        return results if listed or len(results) > 1 else results[0]
 
     def list_methods(self, *, timeout: float | None = None) -> list[catalog_pb2.Method]:
         """Return the server's methods with their options."""
