@@ -91,7 +91,7 @@ def load(
 
     def on(actual: str) -> Model:
         n_threads = threads or available_cpus()
-        predictor = LocalPredictor(original, actual, n_threads, output)
+        predictor = LocalPredictor(original, actual, n_threads, output, sessions)
         interface = predictor.interface
         return Model(
             predictor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from onnxplain.graph_rewrites import MaskForm, expose_scores, prepend_masking
 from .control import Control
 from .predictor import TensorInfo
 from .session import Session
+from .session_cache import SHARED, SessionCache
 
 __all__ = ["LocalPredictor"]
 
@@ -38,6 +40,8 @@ class LocalPredictor:
         See `Session`.
     output
         Name of the output that holds the scores; by default the first that can.
+    sessions
+        Keeps the sessions of the model with masks.
 
     Raises
     ------
@@ -48,12 +52,19 @@ class LocalPredictor:
     max_batch: int | None = None
 
     def __init__(
-        self, original: onnx.ModelProto, provider: str, threads: int, output: str | None = None
+        self,
+        original: onnx.ModelProto,
+        provider: str,
+        threads: int,
+        output: str | None = None,
+        sessions: SessionCache = SHARED,
     ) -> None:
         self._original, self._output = original, output
         self._provider, self._threads = provider, threads
-        self._masked: dict[MaskForm, _Masked | None] = {}
+        self._impossible: set[MaskForm] = set()
         self._lock = threading.Lock()
+        self._sessions, self._owner = sessions, object()
+        weakref.finalize(self, sessions.forget, self._owner)
         exposed, self.interface = expose_scores(original, output)
         own_outputs = {value.name for value in original.graph.output}
         self._session = Session(exposed.SerializeToString(), provider, threads)
@@ -91,19 +102,18 @@ class LocalPredictor:
 
     def _with_masks(self, form: MaskForm) -> _Masked | None:
         with self._lock:
-            if form not in self._masked:
-                exposed, interface = expose_scores(self._original, self._output)
-                found = prepend_masking(exposed, interface, form)
-                self._masked[form] = (
-                    None
-                    if found is None
-                    else _Masked(
-                        Session(found.model.SerializeToString(), self._provider, self._threads),
-                        found.inputs,
-                        found.dtype,
-                    )
-                )
-            return self._masked[form]
+            kept: _Masked | None = self._sessions.find(self._owner, form)
+            if kept is not None or form in self._impossible:
+                return kept
+            exposed, interface = expose_scores(self._original, self._output)
+            found = prepend_masking(exposed, interface, form)
+            if found is None:
+                self._impossible.add(form)
+                return None
+            session = Session(found.model.SerializeToString(), self._provider, self._threads)
+            made = _Masked(session, found.inputs, found.dtype)
+            self._sessions.keep(self._owner, form, made, session.n_bytes)
+            return made
 
 
 @dataclass(frozen=True)
