@@ -26,7 +26,7 @@ from onnxplain.proto import methods_pb2 as onnxplain_dot_proto_dot_methods__pb2
 from onnxplain.proto import types_pb2 as onnxplain_dot_proto_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/explain.proto\x12\x0connxplain.v1\x1a\x1donnxplain/proto/methods.proto\x1a\x1bonnxplain/proto/types.proto\"\xd8\x01\n\x0e\x45xplainRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12(\n\x06method\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.onnxplain.v1.Input\x12$\n\x06target\x18\x04 \x01(\x0b\x32\x14.onnxplain.v1.Target\x12+\n\x06output\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.OutputOptions\"\x9d\x01\n\rOutputOptions\x12\x13\n\x0b\x61ttribution\x18\x01 \x01(\x08\x12\x0f\n\x07heatmap\x18\x02 \x01(\x08\x12\x16\n\x0enative_heatmap\x18\x03 \x01(\x08\x12\x10\n\x08segments\x18\x04 \x01(\x08\x12\x12\n\nprediction\x18\x05 \x01(\x08\x12(\n\x07overlay\x18\x06 \x01(\x0b\x32\x17.onnxplain.v1.Rendering\"\x87\x01\n\tRendering\x12\x10\n\x08\x63olormap\x18\x01 \x01(\t\x12\x14\n\x07opacity\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06signed\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\ncolour_bar\x18\x04 \x01(\x08H\x02\x88\x01\x01\x42\n\n\x08_opacityB\t\n\x07_signedB\r\n\x0b_colour_bar\"\xc6\x01\n\x0f\x45xplainResponse\x12/\n\x0c\x61ttributions\x18\x01 \x03(\x0b\x32\x19.onnxplain.v1.Attribution\x12,\n\nprediction\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.Prediction\x12,\n\nprovenance\x18\x03 \x01(\x0b\x32\x18.onnxplain.v1.Provenance\x12&\n\x07timings\x18\x04 \x01(\x0b\x32\x15.onnxplain.v1.Timings\"\xab\x05\n\x0b\x41ttribution\x12\x18\n\x0b\x63lass_index\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12+\n\nscore_kind\x18\x04 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKind\x12)\n\x0b\x61ttribution\x18\x05 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12%\n\x07heatmap\x18\x06 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12,\n\x0enative_heatmap\x18\x07 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12&\n\x08segments\x18\x08 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12*\n\x0c\x63oefficients\x18\t \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12\x15\n\x08residual\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x39\n\x08measures\x18\x0b \x03(\x0b\x32\'.onnxplain.v1.Attribution.MeasuresEntry\x12\x13\n\x0boverlay_png\x18\x0c \x01(\x0c\x12&\n\x08warnings\x18\r \x03(\x0b\x32\x14.onnxplain.v1.Notice\x12\x42\n\rclass_weights\x18\x0e \x03(\x0b\x32+.onnxplain.v1.Attribution.ClassWeightsEntry\x12\r\n\x05layer\x18\x0f \x01(\t\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x33\n\x11\x43lassWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_class_indexB\x0b\n\t_residual\"\'\n\x06Notice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"3\n\nPrediction\x12%\n\x03top\x18\x01 \x03(\x0b\x32\x18.onnxplain.v1.ClassScore\"x\n\nClassScore\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\x05logit\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bprobability\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_logitB\x0e\n\x0c_probability\"\x93\x03\n\nProvenance\x12(\n\x06method\x18\x01 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12\x14\n\x0cmodel_sha256\x18\x03 \x01(\t\x12\r\n\x05layer\x18\x04 \x01(\t\x12\x32\n\rpreprocessing\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.Preprocessing\x12\x1a\n\x12\x65xecution_provider\x18\x06 \x01(\t\x12\x0f\n\x07threads\x18\x07 \x01(\x05\x12\x12\n\nbatch_size\x18\x08 \x01(\x05\x12\x11\n\x04seed\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0b\x65valuations\x18\n \x01(\x03\x12\x38\n\x08versions\x18\x0b \x03(\x0b\x32&.onnxplain.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seed\"\x96\x01\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x10\n\x08total_ms\x18\x02 \x01(\x01\x12\x36\n\tstages_ms\x18\x03 \x03(\x0b\x32#.onnxplain.v1.Timings.StagesMsEntry\x1a/\n\rStagesMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32X\n\x0e\x45xplainService\x12\x46\n\x07\x45xplain\x12\x1c.onnxplain.v1.ExplainRequest\x1a\x1d.onnxplain.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/explain.proto\x12\x0connxplain.v1\x1a\x1donnxplain/proto/methods.proto\x1a\x1bonnxplain/proto/types.proto\"\xd8\x01\n\x0e\x45xplainRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12(\n\x06method\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.onnxplain.v1.Input\x12$\n\x06target\x18\x04 \x01(\x0b\x32\x14.onnxplain.v1.Target\x12+\n\x06output\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.OutputOptions\"\x9d\x01\n\rOutputOptions\x12\x13\n\x0b\x61ttribution\x18\x01 \x01(\x08\x12\x0f\n\x07heatmap\x18\x02 \x01(\x08\x12\x16\n\x0enative_heatmap\x18\x03 \x01(\x08\x12\x10\n\x08segments\x18\x04 \x01(\x08\x12\x12\n\nprediction\x18\x05 \x01(\x08\x12(\n\x07overlay\x18\x06 \x01(\x0b\x32\x17.onnxplain.v1.Rendering\"\x87\x01\n\tRendering\x12\x10\n\x08\x63olormap\x18\x01 \x01(\t\x12\x14\n\x07opacity\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06signed\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\ncolour_bar\x18\x04 \x01(\x08H\x02\x88\x01\x01\x42\n\n\x08_opacityB\t\n\x07_signedB\r\n\x0b_colour_bar\"\xc6\x01\n\x0f\x45xplainResponse\x12/\n\x0c\x61ttributions\x18\x01 \x03(\x0b\x32\x19.onnxplain.v1.Attribution\x12,\n\nprediction\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.Prediction\x12,\n\nprovenance\x18\x03 \x01(\x0b\x32\x18.onnxplain.v1.Provenance\x12&\n\x07timings\x18\x04 \x01(\x0b\x32\x15.onnxplain.v1.Timings\"\xd8\x05\n\x0b\x41ttribution\x12\x18\n\x0b\x63lass_index\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12+\n\nscore_kind\x18\x04 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKind\x12)\n\x0b\x61ttribution\x18\x05 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12%\n\x07heatmap\x18\x06 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12,\n\x0enative_heatmap\x18\x07 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12&\n\x08segments\x18\x08 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12*\n\x0c\x63oefficients\x18\t \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12\x15\n\x08residual\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x39\n\x08measures\x18\x0b \x03(\x0b\x32\'.onnxplain.v1.Attribution.MeasuresEntry\x12\x13\n\x0boverlay_png\x18\x0c \x01(\x0c\x12&\n\x08warnings\x18\r \x03(\x0b\x32\x14.onnxplain.v1.Notice\x12\x42\n\rclass_weights\x18\x0e \x03(\x0b\x32+.onnxplain.v1.Attribution.ClassWeightsEntry\x12\r\n\x05layer\x18\x0f \x01(\t\x12+\n\x07profile\x18\x10 \x03(\x0b\x32\x1a.onnxplain.v1.RelevanceSum\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x33\n\x11\x43lassWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_class_indexB\x0b\n\t_residual\"+\n\x0cRelevanceSum\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x01\"\'\n\x06Notice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"3\n\nPrediction\x12%\n\x03top\x18\x01 \x03(\x0b\x32\x18.onnxplain.v1.ClassScore\"x\n\nClassScore\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\x05logit\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bprobability\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_logitB\x0e\n\x0c_probability\"\x93\x03\n\nProvenance\x12(\n\x06method\x18\x01 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12\x14\n\x0cmodel_sha256\x18\x03 \x01(\t\x12\r\n\x05layer\x18\x04 \x01(\t\x12\x32\n\rpreprocessing\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.Preprocessing\x12\x1a\n\x12\x65xecution_provider\x18\x06 \x01(\t\x12\x0f\n\x07threads\x18\x07 \x01(\x05\x12\x12\n\nbatch_size\x18\x08 \x01(\x05\x12\x11\n\x04seed\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0b\x65valuations\x18\n \x01(\x03\x12\x38\n\x08versions\x18\x0b \x03(\x0b\x32&.onnxplain.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seed\"\x96\x01\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x10\n\x08total_ms\x18\x02 \x01(\x01\x12\x36\n\tstages_ms\x18\x03 \x03(\x0b\x32#.onnxplain.v1.Timings.StagesMsEntry\x1a/\n\rStagesMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32X\n\x0e\x45xplainService\x12\x46\n\x07\x45xplain\x12\x1c.onnxplain.v1.ExplainRequest\x1a\x1d.onnxplain.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,25 +50,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINRESPONSE']._serialized_start=625
   _globals['_EXPLAINRESPONSE']._serialized_end=823
   _globals['_ATTRIBUTION']._serialized_start=826
-  _globals['_ATTRIBUTION']._serialized_end=1509
-  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_start=1380
-  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_end=1427
-  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_start=1429
-  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_end=1480
-  _globals['_NOTICE']._serialized_start=1511
-  _globals['_NOTICE']._serialized_end=1550
-  _globals['_PREDICTION']._serialized_start=1552
-  _globals['_PREDICTION']._serialized_end=1603
-  _globals['_CLASSSCORE']._serialized_start=1605
-  _globals['_CLASSSCORE']._serialized_end=1725
-  _globals['_PROVENANCE']._serialized_start=1728
-  _globals['_PROVENANCE']._serialized_end=2131
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=2075
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=2122
-  _globals['_TIMINGS']._serialized_start=2134
-  _globals['_TIMINGS']._serialized_end=2284
-  _globals['_TIMINGS_STAGESMSENTRY']._serialized_start=2237
-  _globals['_TIMINGS_STAGESMSENTRY']._serialized_end=2284
-  _globals['_EXPLAINSERVICE']._serialized_start=2286
-  _globals['_EXPLAINSERVICE']._serialized_end=2374
+  _globals['_ATTRIBUTION']._serialized_end=1554
+  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_start=1425
+  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_end=1472
+  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_start=1474
+  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_end=1525
+  _globals['_RELEVANCESUM']._serialized_start=1556
+  _globals['_RELEVANCESUM']._serialized_end=1599
+  _globals['_NOTICE']._serialized_start=1601
+  _globals['_NOTICE']._serialized_end=1640
+  _globals['_PREDICTION']._serialized_start=1642
+  _globals['_PREDICTION']._serialized_end=1693
+  _globals['_CLASSSCORE']._serialized_start=1695
+  _globals['_CLASSSCORE']._serialized_end=1815
+  _globals['_PROVENANCE']._serialized_start=1818
+  _globals['_PROVENANCE']._serialized_end=2221
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=2165
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=2212
+  _globals['_TIMINGS']._serialized_start=2224
+  _globals['_TIMINGS']._serialized_end=2374
+  _globals['_TIMINGS_STAGESMSENTRY']._serialized_start=2327
+  _globals['_TIMINGS_STAGESMSENTRY']._serialized_end=2374
+  _globals['_EXPLAINSERVICE']._serialized_start=2376
+  _globals['_EXPLAINSERVICE']._serialized_end=2464
 # @@protoc_insertion_point(module_scope)

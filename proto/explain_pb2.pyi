@@ -264,6 +264,7 @@ class Attribution(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     class_index: _builtins.int
     """The class explained. Unset: it is the sum `class_weights`."""
     label: _builtins.str
@@ -314,6 +315,12 @@ class Attribution(_message.Message):
     def class_weights(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
         """Of a sum, the weight of every class by its index. Empty: it is the class `class_index`."""
 
+    @_builtins.property
+    def profile(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelevanceSum]:
+        """With the option profile: sums of relevance at the score, then at every tensor that all paths
+        pass, back to the image.
+        """
+
     def __init__(
         self,
         *,
@@ -332,10 +339,11 @@ class Attribution(_message.Message):
         warnings: _abc.Iterable[Global___Notice] | None = ...,
         class_weights: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
         layer: _builtins.str = ...,
+        profile: _abc.Iterable[Global___RelevanceSum] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_residual", b"_residual", "attribution", b"attribution", "class_index", b"class_index", "coefficients", b"coefficients", "heatmap", b"heatmap", "native_heatmap", b"native_heatmap", "residual", b"residual", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_residual", b"_residual", "attribution", b"attribution", "class_index", b"class_index", "class_weights", b"class_weights", "coefficients", b"coefficients", "heatmap", b"heatmap", "label", b"label", "layer", b"layer", "measures", b"measures", "native_heatmap", b"native_heatmap", "overlay_png", b"overlay_png", "residual", b"residual", "score", b"score", "score_kind", b"score_kind", "segments", b"segments", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_residual", b"_residual", "attribution", b"attribution", "class_index", b"class_index", "class_weights", b"class_weights", "coefficients", b"coefficients", "heatmap", b"heatmap", "label", b"label", "layer", b"layer", "measures", b"measures", "native_heatmap", b"native_heatmap", "overlay_png", b"overlay_png", "profile", b"profile", "residual", b"residual", "score", b"score", "score_kind", b"score_kind", "segments", b"segments", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__class_index: _TypeAlias = _typing.Literal["class_index"]  # noqa: Y015
     _WhichOneofArgType__class_index: _TypeAlias = _typing.Literal["_class_index", b"_class_index"]  # noqa: Y015
@@ -347,6 +355,32 @@ class Attribution(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__residual) -> _WhichOneofReturnType__residual | None: ...
 
 Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
+
+@_typing.final
+class RelevanceSum(_message.Message):
+    """The sum of relevance at one tensor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENSOR_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    tensor: _builtins.str
+    """The tensor's name."""
+    sum: _builtins.float
+    """The sum."""
+    def __init__(
+        self,
+        *,
+        tensor: _builtins.str = ...,
+        sum: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sum", b"sum", "tensor", b"tensor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelevanceSum: _TypeAlias = RelevanceSum  # noqa: Y015
 
 @_typing.final
 class Notice(_message.Message):

@@ -62,6 +62,9 @@ def _attribution(
         score_kind=types_pb2.ScoreKind.ValueType(kind),
         residual=one.residual,
         measures=one.measures,
+        profile=[
+            explain_pb2.RelevanceSum(tensor=name, sum=value) for name, value in one.profile.items()
+        ],
         overlay_png=overlay_png,
         warnings=[
             explain_pb2.Notice(code=notice.code, message=notice.message) for notice in one.warnings

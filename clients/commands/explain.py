@@ -170,9 +170,19 @@ def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) 
     }
     if "picture" in paths:
         paths["picture"].write_bytes(answer.overlay_png())
+        if report["profile"]:
+            paths["profile"] = _plotted(report["profile"], paths["picture"])
     if "array" in paths:
         _save(answer, paths["array"])
     return {"image": image} | report | {"files": {kind: str(path) for kind, path in paths.items()}}
+
+
+def _plotted(profile: dict[str, float], picture: Path) -> Path:
+    from onnxplain.explainers.profile_plot import profile_plot
+
+    path = picture.with_stem(f"{picture.stem}_profile")
+    profile_plot(profile).save(path)
+    return path
 
 
 def _spelled(report: dict[str, Any]) -> str:
@@ -213,10 +223,25 @@ def _report(
     if len(set(columns["layer"])) == 1:
         del columns["layer"]
     environment.print_table(list(columns), list(zip(*columns.values(), strict=True)))
+    for report in reports:
+        _print_profile(report["profile"], environment)
     for line in dict.fromkeys(_warnings(reports)):
         environment.say(line)
     if not arguments.output and not arguments.array:
         environment.say("no picture was written: add -o OUT.png")
+
+
+def _print_profile(profile: dict[str, float], environment: Environment) -> None:
+    """Print the sums of relevance, each with its share of what was distributed."""
+    if not profile:
+        return
+    start = next(iter(profile.values()))
+    rows = [
+        (tensor, f"{found:.4g}", f"{found / start:.1%}" if start else "")
+        for tensor, found in profile.items()
+    ]
+    environment.print("")
+    environment.print_table(["tensor", "relevance", "share"], rows)
 
 
 def _warnings(reports: list[dict[str, Any]]) -> Iterator[str]:

@@ -96,6 +96,8 @@ class Result:
         Measured error of the sum that the method claims, where it claims one.
     measures
         Further numbers of the method, such as LIME's ``r2``.
+    profile
+        With the option ``profile``: sums of relevance by tensor, from the score to the image.
     prediction
         What the model says about the image.
     overlay_png
@@ -123,6 +125,7 @@ class Result:
     coefficients: npt.NDArray[np.float64] | None
     residual: float | None
     measures: Mapping[str, float]
+    profile: Mapping[str, float]
     prediction: Prediction
     overlay_png: bytes | None
     warnings: tuple[Notice, ...]
@@ -131,7 +134,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but arrays and picture, as JSON values."""
-        without = {"overlay_png", "prediction", "warnings", "provenance", "measures", *_ARRAYS}
+        rest = {"prediction", "warnings", "provenance", "measures", "profile"}
+        without = {"overlay_png", *rest, *_ARRAYS}
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -139,6 +143,7 @@ class Result:
         }
         return plain | {
             "measures": dict(self.measures),
+            "profile": dict(self.profile),
             "prediction": dataclasses.asdict(self.prediction),
             "warnings": [dataclasses.asdict(notice) for notice in self.warnings],
             "provenance": dataclasses.asdict(self.provenance),
@@ -170,6 +175,7 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
             score_kind=choice_from_enum(types_pb2.ScoreKind.DESCRIPTOR, one.score_kind),
             residual=_optional(one, "residual"),
             measures=dict(one.measures),
+            profile={found.tensor: found.sum for found in one.profile},
             prediction=prediction,
             overlay_png=one.overlay_png or None,
             warnings=tuple(Notice(notice.code, notice.message) for notice in one.warnings),

@@ -97,6 +97,23 @@ def test_a_server_draws_the_same_picture(server, repository, image, tmp_path):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
+def test_a_profile_is_printed_and_plotted_here_and_by_a_server(server, repository, image, tmp_path):
+    local = repository / "cnn" / "1" / "model.onnx"
+    options = ["--method", "lrp", "--profile", "--target", 1]
+    options += ["--preprocessing", repository / "cnn" / "preprocessing.json"]
+    (here,) = Ended(["explain", local, image, *options, "--json", "-o", tmp_path / "o.png"]).json
+    (there,) = Ended(["explain", "cnn", image, *options, "--json", "--server", server]).json
+    assert here["profile"] == there["profile"]
+    start, *_, end = here["profile"].values()
+    assert end - start == pytest.approx(here["residual"], abs=1e-5)
+    assert here["files"]["profile"] == str(tmp_path / "o_profile.png")
+    with Image.open(tmp_path / "o_profile.png") as plot:
+        assert plot.width == 700
+    printed = Ended(["explain", local, image, *options]).out
+    assert f"{start:.4g}" in printed
+    assert all(name in printed for name in here["profile"])
+
+
 def test_several_targets_and_images_have_files_of_their_own(model, image, tmp_path):
     second = tmp_path / "second.png"
     second.write_bytes(image.read_bytes())

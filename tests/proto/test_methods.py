@@ -1,7 +1,7 @@
 """The messages of methods.proto are the twins of the declared methods."""
 
-import importlib
 import dataclasses
+import importlib
 import re
 from pathlib import Path
 
