@@ -14,7 +14,7 @@ from .catalog import CatalogService
 from .explain import ExplainService
 from .health import HealthService
 from .interceptor import CallInterceptor
-from .models import ServedModels, State
+from .models import ServedModel, ServedModels, State
 from .pool import WorkerPool
 from .reflection import add_reflection
 from .repository import find_models
@@ -26,6 +26,7 @@ _EXPLAIN = explain_pb2.DESCRIPTOR.services_by_name["ExplainService"].full_name
 _CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 _SECONDS_TO_CANCEL = 2.0
+_SECONDS_TO_NEXT_LOOK = 2.0
 
 
 class AddressError(Exception):
@@ -51,6 +52,8 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._models = ServedModels(find_models(settings.model_repository, settings.model))
+        self._sessions = SessionCache(settings.session_cache_mb * 2**20)
+        self._waiting: asyncio.Task[None] | None = None
         self._pool = WorkerPool(settings.workers, settings.queue)
         self._health = HealthService()
         size = settings.max_message_bytes
@@ -100,23 +103,40 @@ class Server:
         ModelError
             With ``exit_on_error``: one cannot be loaded.
         """
-        settings = self._settings
-        sessions = SessionCache(settings.session_cache_mb * 2**20)
         for served in self._models.all:
-            await asyncio.to_thread(
-                served.load,
-                provider=settings.provider,
-                threads=settings.threads_per_model,
-                sessions=sessions,
-            )
-            ready = served.state is State.READY
-            if not ready and settings.exit_on_error:
+            await self._load(served)
+            if served.state is not State.READY and self._settings.exit_on_error:
                 raise ModelError(str(served.error))
-            if served.files.default:
-                await self._health.set(_health_name(served.files.name), serving=ready)
+        await self._tell_whether_one_is_ready()
+        away = [served for served in self._models.all if isinstance(served.error, Unavailable)]
+        if away:
+            self._waiting = asyncio.create_task(self._load_later(away))
+
+    async def _load(self, served: ServedModel) -> None:
+        """Load a model off the event loop, and tell health about it."""
+        await asyncio.to_thread(
+            served.load,
+            provider=self._settings.provider,
+            threads=self._settings.threads_per_model,
+            sessions=self._sessions,
+        )
+        ready = served.state is State.READY
+        if served.files.default:
+            await self._health.set(_health_name(served.files.name), serving=ready)
+
+    async def _tell_whether_one_is_ready(self) -> None:
         if any(served.state is State.READY for served in self._models.all):
             for name in ("", _EXPLAIN):
                 await self._health.set(name, serving=True)
+
+    async def _load_later(self, away: list[ServedModel]) -> None:
+        """Load models of other servers when those are there."""
+        while away:
+            await asyncio.sleep(_SECONDS_TO_NEXT_LOOK)
+            for served in away:
+                await self._load(served)
+            await self._tell_whether_one_is_ready()
+            away = [served for served in away if isinstance(served.error, Unavailable)]
 
     async def stop(self, *, lame_duck: float, grace: float, hurry: asyncio.Event) -> bool:
         """Stop without losing a call; return whether all work has ended.
@@ -126,6 +146,8 @@ class Server:
         and answered UNAVAILABLE. ``hurry`` cuts both waits short.
         """
         await self._health.stop()
+        if self._waiting is not None:
+            self._waiting.cancel()
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait({hurried}, timeout=lame_duck)
         stopped = asyncio.create_task(self._grpc.stop(grace + _SECONDS_TO_CANCEL))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from onnxplain.explainers import Applicability, Model, SessionCache, load
 from onnxplain.explainers.session import Provider
@@ -21,6 +22,7 @@ from onnxplain.graph_rewrites import (
 
 from .errors import RETRY_AFTER_MS
 from .logs import LOGGER, fields
+from .remote import load_remote
 from .repository import ModelFiles
 
 __all__ = ["ServedModel", "ServedModels", "State"]
@@ -58,6 +60,7 @@ class ServedModel:
         ------
         Unavailable
             ``MODEL_LOADING``.
+            ``REMOTE_UNAVAILABLE``, ``REMOTE_TIMEOUT``: the server where it runs is away.
         FailedPrecondition
             It could not be loaded, with the reason of that.
         """
@@ -69,6 +72,12 @@ class ServedModel:
                 "MODEL_LOADING",
                 f"model {name!r} is still being loaded; try again shortly",
                 metadata={"model": name, RETRY_AFTER_MS: str(_RETRY_MS)},
+            )
+        if isinstance(self._loaded, Unavailable):
+            raise Unavailable(
+                self._loaded.reason,
+                f"model {name!r} cannot be reached yet: {self._loaded.message}",
+                metadata={"model": name, **self._loaded.metadata},
             )
         raise FailedPrecondition(
             self._loaded.reason,
@@ -95,16 +104,19 @@ class ServedModel:
         """Load it; a failure is kept as its error, and never raised."""
         began = time.perf_counter()
         named = {"model": self.files.name, "version": self.files.version}
+        about: dict[str, Any] = {
+            "preprocessing": self.files.preprocessing,
+            "labels": self.files.labels,
+            "name": self.files.name,
+        }
         try:
-            self._loaded = load(
-                self._path(),
-                preprocessing=self.files.preprocessing,
-                labels=self.files.labels,
-                provider=provider,
-                threads=threads,
-                name=self.files.name,
-                sessions=sessions,
-            )
+            path = self._path()
+            if path.suffix == ".url":
+                self._loaded = load_remote(_address(path), **about)
+            else:
+                self._loaded = load(
+                    path, **about, provider=provider, threads=threads, sessions=sessions
+                )
         except OnnxplainError as error:
             self._loaded = error
             extra = fields(**named, reason=error.reason, message=error.message)
@@ -126,6 +138,17 @@ class ServedModel:
                 metadata={"resource_type": "file", "resource_name": "model.onnx"},
             )
         return self.files.model
+
+
+def _address(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, ValueError):
+        raise NotFound(
+            "MODEL_FILE_NOT_FOUND",
+            f"there is no text in {path.name}; write oip://HOST:PORT/MODEL there",
+            metadata={"resource_type": "file", "resource_name": path.name},
+        ) from None
 
 
 class ServedModels:

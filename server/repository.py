@@ -3,7 +3,8 @@
 A repository is a folder of ``NAME/VERSION/model.onnx``, VERSION a whole number from 1 on.
 ``preprocessing.json`` and ``labels.txt`` (a name per line) may lie in the folder of the version or,
 for all versions, in that of the model. ``model.onnx`` may be a folder with a ``model.onnx`` and its
-external data. Nothing is ever written there.
+external data. Instead of it there may be ``model.url``, one line: ``oip://HOST:PORT/MODEL``, the
+address of a model on another server. Nothing is ever written there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .settings import MODEL_NAME, NamedModel
 __all__ = ["ModelFiles", "RepositoryError", "find_models"]
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
-_MODEL_FILE = "model.onnx"
+_MODEL_FILE, _ADDRESS_FILE = "model.onnx", "model.url"
 _ONLY_VERSION = "1"
 
 
@@ -35,7 +36,8 @@ class ModelFiles:
     default
         Whether this version answers when none is named: the numerically greatest.
     model
-        The ONNX file, which may be missing; ``None`` where the model has no version.
+        The ONNX file, or the one with an address, ``.url``; it may be missing. ``None`` where the
+        model has no version.
     preprocessing, labels
         The files beside it, where there are such.
     """
@@ -101,7 +103,7 @@ def _versions(folder: Path) -> Iterator[ModelFiles]:
         yield ModelFiles(folder.name, "", True, None)
     for number in numbers:
         version = folder / str(number)
-        model = version / _MODEL_FILE
+        model = _first_file(version / _ADDRESS_FILE) or version / _MODEL_FILE
         yield ModelFiles(
             folder.name,
             str(number),

@@ -90,11 +90,11 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @contextmanager
-def serving(servicer):
-    """Serve; the value is the address."""
+def serving(servicer, port=0):
+    """Serve, by default on a free port; the value is the address."""
     server = grpc.server(ThreadPoolExecutor(16))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:
         yield f"127.0.0.1:{port}"

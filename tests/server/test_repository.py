@@ -38,6 +38,13 @@ def test_a_model_may_be_a_folder_with_its_external_data(tmp_path):
     assert (found.preprocessing, found.labels) == (None, None)
 
 
+def test_instead_of_a_file_there_may_be_an_address(tmp_path):
+    make(tmp_path, "net/1/model.url", "net/preprocessing.json")
+    (found,) = find_models([tmp_path], [])
+    assert found.model == tmp_path / "net/1/model.url"
+    assert found.preprocessing == tmp_path / "net/preprocessing.json"
+
+
 def test_what_is_no_model_is_passed_over_and_a_model_without_versions_is_not(tmp_path):
     make(tmp_path, "README.md", ".git/config", "net/notes.txt", "other/1/model.onnx")
     net, other = find_models([tmp_path], [])
