@@ -1,16 +1,23 @@
-"""How many rows one forward pass takes best."""
+"""How many rows one forward pass takes best, and whether they leave each other alone."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from onnxplain.graph_rewrites import FailedPrecondition, ResourceExhausted
 
-__all__ = ["best_batch_size"]
+__all__ = ["Company", "beside_others", "best_batch_size"]
+
+Array = npt.NDArray[Any]
+Company = Literal["same", "other", "fails"]
 
 _SECONDS = 0.5
 _GAIN = 0.03
+_SAME = 0.01  # of the largest score: more than the kernels' precision explains
 
 
 def best_batch_size(run: Callable[[int], object], largest: int) -> int:
@@ -58,3 +65,33 @@ def _seconds(run: Callable[[int], object], size: int) -> float:
         if times[0] > _SECONDS / 4:
             break
     return min(times)
+
+
+def beside_others(run: Callable[[Array], Sequence[Array]], x: Array) -> Company:
+    """Say what becomes of a row's scores when another row is run beside it.
+
+    Parameters
+    ----------
+    run
+        Returns scores ``[N, ...]`` of ``N`` rows.
+    x
+        One row ``[1, ...]``.
+
+    Returns
+    -------
+    Company
+        ``same``; ``other`` where the scores depend on that row, as with a softmax over the batch;
+        ``fails`` where two rows cannot be run, whatever the file says.
+    """
+    half = np.random.default_rng(0).random(x.shape) < 0.5
+    beside = np.where(half, x, x.dtype.type(0 if x.any() else 1))
+    alone = run(x)
+    try:
+        together = run(np.concatenate([x, beside]))
+    except FailedPrecondition as error:
+        return "same" if error.reason == "MODEL_OUTPUT_NOT_FINITE" else "fails"
+    same = all(
+        np.abs(one - pair[:1]).max() <= _SAME * np.abs(one).max()
+        for one, pair in zip(alone, together, strict=True)
+    )
+    return "same" if same else "other"

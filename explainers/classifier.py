@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, Violation
 from scipy.special import expit, softmax
 
-from .batching import best_batch_size
+from .batching import Company, beside_others, best_batch_size
 from .control import Control
 from .perturbation import Masking, composite
 from .predictor import DTYPES, MaskingPredictor, Predictor
@@ -86,6 +86,7 @@ class Classifier:
         self._batch_sizes: dict[tuple[int, ...], int] = {}
         self._measuring = threading.Lock()
         self._extend: Extension = np.asarray
+        self._company: Company | None = None
 
     def extended(self, extend: Extension) -> Classifier:
         """Return this classifier with further scores: ``extend`` adds columns to its own."""
@@ -123,6 +124,21 @@ class Classifier:
                     int(min(affordable, limit, _MAX_BATCH)),
                 )
         return self._batch_sizes[x.shape]
+
+    def beside_others(self, x: Array, control: Control) -> Company:
+        """Say what becomes of a row's scores when others are run beside it; found out once."""
+        if self.fixed_batch == 1:
+            return "same"
+
+        def run(rows: Array) -> list[npt.NDArray[np.float64]]:
+            found = self.scores(rows, control)
+            known = (found.logits, found.probabilities)
+            return [array for array in known if array is not None]
+
+        with self._measuring:
+            if self._company is None:
+                self._company = beside_others(run, x)
+        return self._company
 
     def scores(self, x: Array, control: Control, batch_size: int | None = None) -> Scores:
         """Run the model on ``x`` ``[N, ...]``, at most ``batch_size`` rows at a time.

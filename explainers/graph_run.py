@@ -52,7 +52,10 @@ class GraphRun(InputRun):
         method = get_method("gradient")
         options = method.resolve({"score": score})
         start = self._targets.start([target] * len(inputs))
-        return self._white_box.maps(method, options, inputs, start, self.control)["attribution"]
+        maps = self._white_box.maps(
+            method, options, inputs, start, self.control, batch_size=self.batch_size
+        )
+        return maps["attribution"]
 
     def features(self, layer: str | None) -> Array:
         """Return the feature map ``[K, h, w]`` of ``x``."""

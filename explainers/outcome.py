@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,11 @@ from .explanation import Notice
 from .graph_run import GraphRun
 from .inputs import PreparedInput
 from .run import Result
+from .set_run import SetRun
 from .targets import Targets
 from .white_box import WhiteBox
 
-__all__ = ["Outcome", "carry_out"]
+__all__ = ["Outcome", "carry_out", "carry_out_set"]
 
 Array = npt.NDArray[Any]
 
@@ -60,23 +62,85 @@ def carry_out(
     clock
         Takes the time of the stages.
     """
-    if method.access is Access.FORWARD:
+    apart, size = None, options.get("batch_size")
+    if not method.in_graph or len(targets.items) > 1:
         with clock.stage("run"):
-            kind, size = options.get("score", "logit"), options.get("batch_size")
-            seen = classifier.extended(targets.extend)
-            picture = PictureRun(prepared, seen, targets.columns, kind, size, control)
-            return _driven(method, options, picture)
-    assert graphs is not None
+            apart = _apart(classifier, prepared.x, control)
+    if apart is not None:
+        size = 1
     if method.in_graph:
-        return _in_graph(method, options, prepared, targets, classifier, graphs, control, clock)
-    with clock.stage("run"):
-        run = GraphRun(prepared, classifier, graphs, targets, options.get("batch_size"), control)
-        return _driven(method, options, run)
+        assert graphs is not None
+        outcome = _in_graph(
+            method, options, prepared, targets, classifier, graphs, size, control, clock
+        )
+    else:
+        with clock.stage("run"):
+            run: PictureRun | GraphRun
+            if method.access is Access.FORWARD:
+                kind, seen = options.get("score", "logit"), classifier.extended(targets.extend)
+                run = PictureRun(prepared, seen, targets.columns, kind, size, control)
+            else:
+                assert graphs is not None
+                run = GraphRun(prepared, classifier, graphs, targets, size, control)
+            outcome = _driven(method, options, run)
+    if apart is None:
+        return outcome
+    return dataclasses.replace(outcome, notices=[apart, *outcome.notices])
+
+
+def _apart(classifier: Classifier, x: Array, control: Control) -> Notice | None:
+    """Say why inputs are run one by one, if they are to be."""
+    company, fixed = classifier.beside_others(x, control), classifier.fixed_batch
+    if company == "same":
+        return None
+    if company == "fails":
+        return Notice(
+            "BATCH_FAILING",
+            "the model fails on two inputs at once though its file lets any number in: they are "
+            "run one by one",
+        )
+    what = "the model's scores of an input depend on the others in its batch"
+    if fixed is None:
+        return Notice("BATCH_MIXING", f"{what}: they are run one by one")
+    return Notice(
+        "BATCH_MIXING",
+        f"{what}, which its file fixes to {fixed}, and so does this map: export it with a batch of "
+        "1, or of any number",
+    )
 
 
 def _driven(method: Method, options: Mapping[str, Any], run: PictureRun | GraphRun) -> Outcome:
     """Let the method drive the model through many passes."""
-    results = method.run(run, **options)
+    return _outcome(options, run, method.run(run, **options))
+
+
+def carry_out_set(
+    method: Method,
+    options: Mapping[str, Any],
+    inputs: Sequence[PreparedInput],
+    targets: Sequence[Targets],
+    scores: npt.NDArray[np.float64],
+    classifier: Classifier,
+    control: Control,
+    clock: Clock,
+) -> list[Outcome]:
+    """Explain several inputs together, each for its own targets; return an outcome for each.
+
+    ``scores`` ``[N, T]`` are those of the inputs' targets.
+    """
+    with clock.stage("run"):
+        kind, size = options.get("score", "logit"), options.get("batch_size")
+        runs = [
+            PictureRun(one, classifier.extended(own.extend), own.columns, kind, size, control)
+            for one, own in zip(inputs, targets, strict=True)
+        ]
+        found = method.run(SetRun(runs, scores), **options)
+    return [_outcome(options, run, results) for run, results in zip(runs, found, strict=True)]
+
+
+def _outcome(
+    options: Mapping[str, Any], run: PictureRun | GraphRun, results: list[Result]
+) -> Outcome:
     return Outcome(
         results=results,
         options=options,
@@ -94,6 +158,7 @@ def _in_graph(
     targets: Targets,
     classifier: Classifier,
     graphs: WhiteBox,
+    batch_size: int | None,
     control: Control,
     clock: Clock,
 ) -> Outcome:
@@ -109,12 +174,12 @@ def _in_graph(
         given = {} if bounds is None else {"low": bounds[0], "high": bounds[1]}
         if "baseline" in options:
             given["baseline"] = _baseline(options, prepared.x, bounds, classifier.channel_axis)
-        results = graphs.explain(method, options, prepared.x, start, control, given)
+        results = graphs.explain(method, options, prepared.x, start, control, given, batch_size)
     return Outcome(
         results=results,
         options=options,
         layer=layer,
-        batch_size=graphs.batch_size,
+        batch_size=batch_size or graphs.batch_size,
         evaluations=len(results),
         notices=notices,
     )

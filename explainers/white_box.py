@@ -152,10 +152,11 @@ class WhiteBox:
         targets: Array,
         control: Control,
         given: Mapping[str, Array] | None = None,
+        batch_size: int | None = None,
     ) -> list[Result]:
         """Explain one input ``[1, ...]`` for every one of ``targets``, in order; see `maps`."""
         repeated = np.repeat(x, len(targets), axis=0)
-        maps = self.maps(method, options, repeated, targets, control, given)
+        maps = self.maps(method, options, repeated, targets, control, given, batch_size)
         names = self._get(method, options, targets).names
         return [
             _result({name: array[row] for name, array in maps.items()}, names)
@@ -170,6 +171,7 @@ class WhiteBox:
         targets: Array,
         control: Control,
         given: Mapping[str, Array] | None = None,
+        batch_size: int | None = None,
     ) -> dict[str, Array]:
         """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps.
 
@@ -187,7 +189,7 @@ class WhiteBox:
         feeds = {rewritten.image: x, rewritten.target: targets}
         shared = {name: given[role] for role, name in rewritten.given.items()}
         names = list(rewritten.maps.values())
-        arrays = self.run_rows(rewritten.session, feeds, names, control, shared=shared)
+        arrays = self.run_rows(rewritten.session, feeds, names, control, batch_size, shared)
         return dict(zip(rewritten.maps, arrays, strict=True))
 
     def run_rows(
