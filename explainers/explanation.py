@@ -16,6 +16,7 @@ from onnxplain.graph_rewrites import FailedPrecondition
 from .classifier import ScoreKind
 from .prediction import Prediction
 from .run import Result
+from .summary import Summary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,6 +109,9 @@ class Explanation:
         all paths pass, back to the image, by the tensor's name.
     measures
         Further numbers of the method, such as LIME's ``r2``.
+    summary
+        What a method of several inputs finds out about them together, for this target; ``None`` for
+        the others.
     prediction
         What the model says about the image.
     picture
@@ -132,6 +136,7 @@ class Explanation:
     residual: float | None
     measures: Mapping[str, float]
     profile: Mapping[str, float]
+    summary: Summary | None
     prediction: Prediction
     picture: npt.NDArray[np.uint8]
     warnings: tuple[Notice, ...]
@@ -155,6 +160,7 @@ class Explanation:
         plain["prediction"] = dataclasses.asdict(self.prediction)
         plain["provenance"] = dataclasses.asdict(self.provenance)
         plain["warnings"] = [dataclasses.asdict(notice) for notice in self.warnings]
+        plain["summary"] = None if self.summary is None else dataclasses.asdict(self.summary)
         plain["measures"], plain["profile"] = dict(self.measures), dict(self.profile)
         return plain
 

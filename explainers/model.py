@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Interface, Method, get_method, one_by_one
+from onnxplain.graph_rewrites import Inputs, Interface, Method, get_method, one_by_one
 
 from .access import Applicability, applicability, check_access
-from .classifier import Classifier, ScoreKind
+from .classifier import Classifier, ScoreKind, Scores
 from .clock import Clock
 from .control import Control
 from .explanation import Explanation, Provenance, caveats, finite
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
-from .outcome import Outcome, carry_out
+from .outcome import Outcome, carry_out, carry_out_set
 from .prediction import Prediction, predict
 from .predictor import Predictor
 from .preprocessing import Preprocessing
 from .sources import PreprocessingLike, read_labels, read_preprocessing
-from .targets import Target, is_several, resolve_targets
+from .targets import Target, Targets, is_several, resolve_targets
 from .white_box import WhiteBox
 
 __all__ = ["Model"]
@@ -184,14 +186,19 @@ class Model:
         declared = get_method(method)
         check_access(declared, self._graphs, self.provider)
         resolved = declared.resolve(options)
-        clock = Clock()
+        control = control or Control()
+        clock = Clock(partial(control.report, done=0, total=0))
         with clock.stage("preprocess"):
             inputs = self._prepare(image, tensor, preprocessing)
+        if declared.inputs is not Inputs.SINGLY:
+            return self._explain_set(
+                declared, resolved, inputs, target, control or Control(), clock
+            )
         return [
             explanation
             for prepared in inputs
             for explanation in self._explain_one(
-                declared, resolved, prepared, target, control or Control(), clock
+                declared, resolved, prepared, target, control, clock
             )
         ]
 
@@ -218,13 +225,60 @@ class Model:
             scores = self._classifier.scores(prepared.x, control)
             of_kind = scores.of_kind(kind)
         targets = resolve_targets(target, of_kind[0], self.labels)
-        explained = targets.extend(of_kind)[0, list(targets.columns)]
         outcomes = [
             carry_out(
                 method, one, prepared, targets, self._classifier, self._graphs, control, clock
             )
             for one in one_by_one(options)
         ]
+        return self._explanations(method, prepared, scores, kind, targets, outcomes, clock)
+
+    def _explain_set(
+        self,
+        method: Method,
+        options: Mapping[str, Any],
+        inputs: Sequence[PreparedInput],
+        target: Target,
+        control: Control,
+        clock: Clock,
+    ) -> list[Explanation]:
+        kind: ScoreKind = options.get("score", "logit")
+        with clock.stage("predict"):
+            scores = [self._classifier.scores(one.x, control) for one in inputs]
+            of_kind = np.concatenate([one.of_kind(kind) for one in scores])
+        meant = of_kind
+        if method.inputs is Inputs.ALIKE:
+            meant = np.broadcast_to(of_kind.mean(axis=0), of_kind.shape)
+        targets = [resolve_targets(target, row, self.labels) for row in meant]
+        explained = np.concatenate(
+            [
+                own.extend(row[None])[:, list(own.columns)]
+                for own, row in zip(targets, of_kind, strict=True)
+            ]
+        )
+        outcomes = carry_out_set(
+            method, options, inputs, targets, explained, self._classifier, control, clock
+        )
+        return [
+            explanation
+            for one, own_scores, own, outcome in zip(inputs, scores, targets, outcomes, strict=True)
+            for explanation in self._explanations(
+                method, one, own_scores, kind, own, [outcome], clock
+            )
+        ]
+
+    def _explanations(
+        self,
+        method: Method,
+        prepared: PreparedInput,
+        scores: Scores,
+        kind: ScoreKind,
+        targets: Targets,
+        outcomes: Sequence[Outcome],
+        clock: Clock,
+    ) -> list[Explanation]:
+        """Return what was found for one input: for each target all outcomes."""
+        explained = targets.extend(scores.of_kind(kind))[0, list(targets.columns)]
         provenances = [self._provenance(outcome, prepared, clock) for outcome in outcomes]
         prediction = predict(scores, self.labels, _TOP)
         return [
@@ -245,6 +299,7 @@ class Model:
                 residual=result.residual,
                 measures=result.measures,
                 profile=result.profile,
+                summary=result.summary,
                 prediction=prediction,
                 picture=prepared.picture,
                 warnings=(*outcome.notices, *caveats(result, outcome.options)),

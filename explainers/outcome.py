@@ -129,12 +129,15 @@ def carry_out_set(
     ``scores`` ``[N, T]`` are those of the inputs' targets.
     """
     with clock.stage("run"):
-        kind, size = options.get("score", "logit"), options.get("batch_size")
+        apart = _apart(classifier, inputs[0].x, control)
+        kind, size = options.get("score", "logit"), 1 if apart else options.get("batch_size")
         runs = [
             PictureRun(one, classifier.extended(own.extend), own.columns, kind, size, control)
             for one, own in zip(inputs, targets, strict=True)
         ]
         found = method.run(SetRun(runs, scores), **options)
+    for run in runs:
+        run.notices[:0] = [apart] if apart else []
     return [_outcome(options, run, results) for run, results in zip(runs, found, strict=True)]
 
 

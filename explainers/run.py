@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .control import Control
 from .perturbation import Masking
+from .summary import Summary
 
 __all__ = ["Result", "Run"]
 
@@ -87,3 +88,4 @@ class Result:
     measures: Mapping[str, float] = field(default_factory=dict)
     profile: Mapping[str, float] = field(default_factory=dict)
     amplification: Mapping[str, float] = field(default_factory=dict)
+    summary: Summary | None = None

@@ -44,12 +44,12 @@ class Surrogate:
     coefficients: Floats
     intercepts: Floats
 
-    def predict(self, masks: Masks) -> Floats:
+    def predict(self, masks: Masks | Floats) -> Floats:
         """Return the surrogate's scores ``[N, T]`` of masks ``[N, K]``."""
         parts = [masks[rows] @ self.coefficients for rows in _blocks(len(masks))]
         return np.concatenate(parts) + self.intercepts
 
-    def r2(self, masks: Masks, scores: Floats, weights: Floats) -> Floats:
+    def r2(self, masks: Masks | Floats, scores: Floats, weights: Floats) -> Floats:
         """Return the share ``[T]`` of the scores' weighted variance that the surrogate explains.
 
         Of scores without variance it explains everything.
@@ -72,14 +72,14 @@ def cosine_kernel(masks: Masks, kernel_width: float) -> Floats:
 
 
 def fit_surrogate(
-    masks: Masks, scores: Floats, weights: Floats, *, alpha: float = 1.0
+    masks: Masks | Floats, scores: Floats, weights: Floats, *, alpha: float = 1.0
 ) -> Surrogate:
     """Minimise ``sum_n w_n (score_n - intercept - mask_n . b)^2 + alpha |b|^2`` for each score.
 
     Parameters
     ----------
     masks
-        ``[N, K]``, true where a segment is shown.
+        ``[N, K]``, true where a segment is shown; or any numbers to weigh.
     scores
         ``[N, T]``.
     weights

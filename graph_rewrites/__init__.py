@@ -26,6 +26,7 @@ from .masking import MaskedModel, MaskForm, prepend_masking
 from .method import (
     Access,
     Help,
+    Inputs,
     Method,
     Option,
     Range,
@@ -39,6 +40,7 @@ from .splitting import Split, split
 
 __all__ = [
     "Access",
+    "Inputs",
     "Anatomy",
     "Cancelled",
     "FailedPrecondition",

@@ -26,6 +26,7 @@ from .errors import InvalidArgument, Violation, nearest
 __all__ = [
     "Access",
     "Help",
+    "Inputs",
     "Method",
     "Option",
     "PerChannel",
@@ -42,6 +43,14 @@ class Access(enum.Enum):
     FORWARD = "forward"  # forward passes only: any model, local or remote
     FEATURES = "features"  # a convolutional feature map, and for most the gradient at it
     GRADIENT = "gradient"  # a differentiable path from the score to the input
+
+
+class Inputs(enum.Enum):
+    """How a method takes several inputs."""
+
+    SINGLY = "singly"  # each explained on its own
+    TOGETHER = "together"  # as a set, each for its own highest score unless a target is named
+    ALIKE = "alike"  # as a set, all for the score that is highest on average
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ class Method:
 
     ``run`` is called as ``run(context, **options)``; what the context is depends on who runs the
     method: a `Rewriting` for methods that are one rewritten graph (``in_graph``), an explainer's
-    run otherwise.
+    run otherwise, of one input or of a set of ``inputs``.
     """
 
     name: str
@@ -164,6 +173,7 @@ class Method:
     returns: tuple[str, ...]
     options: tuple[Option, ...]
     in_graph: bool
+    inputs: Inputs
     run: Callable[..., Any]
 
     @property
@@ -223,6 +233,7 @@ def declare(
     access: Access,
     returns: Iterable[str],
     in_graph: bool = True,
+    inputs: Inputs = Inputs.SINGLY,
 ) -> Callable[[_F], _F]:
     """Register the decorated function as the method ``name``; a second ``name`` is refused."""
 
@@ -240,6 +251,7 @@ def declare(
             returns=tuple(returns),
             options=_options(function),
             in_graph=in_graph,
+            inputs=inputs,
             run=function,
         )
         return function

@@ -36,8 +36,12 @@ __all__ = [
     "Layer",
     "Low",
     "Lrn",
+    "MaxDepth",
+    "MinMembers",
     "NCells",
+    "NClusters",
     "NFeatures",
+    "NPicks",
     "NSamples",
     "NSegments",
     "NSteps",
@@ -146,6 +150,12 @@ FeatureSelection = Annotated[
 NFeatures = Annotated[
     int, Range(1, 10_000), Help("superpixels chosen at most, where there is a selection")
 ]
+NPicks = Annotated[int, Range(1, 10_000), Help("images picked at most")]
+NClusters = Annotated[int, Range(1, 1000), Help("groups of what looks alike, at most")]
+MinMembers = Annotated[
+    int, Range(2, 1_000_000), Help("images that a group with its own surrogate has at least")
+]
+MaxDepth = Annotated[int, Range(0, 16), Help("splits above a leaf of the tree at most")]
 Granularity = Annotated[
     Literal["pixel", "pixel_joint", "patch", "segments"],
     Help("what is moved at once: one channel of a pixel, all of them, a patch or a superpixel"),

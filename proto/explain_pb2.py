@@ -26,7 +26,7 @@ from onnxplain.proto import methods_pb2 as onnxplain_dot_proto_dot_methods__pb2
 from onnxplain.proto import types_pb2 as onnxplain_dot_proto_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/explain.proto\x12\x0connxplain.v1\x1a\x1donnxplain/proto/methods.proto\x1a\x1bonnxplain/proto/types.proto\"\xd8\x01\n\x0e\x45xplainRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12(\n\x06method\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.onnxplain.v1.Input\x12$\n\x06target\x18\x04 \x01(\x0b\x32\x14.onnxplain.v1.Target\x12+\n\x06output\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.OutputOptions\"\x9d\x01\n\rOutputOptions\x12\x13\n\x0b\x61ttribution\x18\x01 \x01(\x08\x12\x0f\n\x07heatmap\x18\x02 \x01(\x08\x12\x16\n\x0enative_heatmap\x18\x03 \x01(\x08\x12\x10\n\x08segments\x18\x04 \x01(\x08\x12\x12\n\nprediction\x18\x05 \x01(\x08\x12(\n\x07overlay\x18\x06 \x01(\x0b\x32\x17.onnxplain.v1.Rendering\"\x87\x01\n\tRendering\x12\x10\n\x08\x63olormap\x18\x01 \x01(\t\x12\x14\n\x07opacity\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06signed\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\ncolour_bar\x18\x04 \x01(\x08H\x02\x88\x01\x01\x42\n\n\x08_opacityB\t\n\x07_signedB\r\n\x0b_colour_bar\"\xc6\x01\n\x0f\x45xplainResponse\x12/\n\x0c\x61ttributions\x18\x01 \x03(\x0b\x32\x19.onnxplain.v1.Attribution\x12,\n\nprediction\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.Prediction\x12,\n\nprovenance\x18\x03 \x01(\x0b\x32\x18.onnxplain.v1.Provenance\x12&\n\x07timings\x18\x04 \x01(\x0b\x32\x15.onnxplain.v1.Timings\"\xd8\x05\n\x0b\x41ttribution\x12\x18\n\x0b\x63lass_index\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12+\n\nscore_kind\x18\x04 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKind\x12)\n\x0b\x61ttribution\x18\x05 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12%\n\x07heatmap\x18\x06 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12,\n\x0enative_heatmap\x18\x07 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12&\n\x08segments\x18\x08 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12*\n\x0c\x63oefficients\x18\t \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12\x15\n\x08residual\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x39\n\x08measures\x18\x0b \x03(\x0b\x32\'.onnxplain.v1.Attribution.MeasuresEntry\x12\x13\n\x0boverlay_png\x18\x0c \x01(\x0c\x12&\n\x08warnings\x18\r \x03(\x0b\x32\x14.onnxplain.v1.Notice\x12\x42\n\rclass_weights\x18\x0e \x03(\x0b\x32+.onnxplain.v1.Attribution.ClassWeightsEntry\x12\r\n\x05layer\x18\x0f \x01(\t\x12+\n\x07profile\x18\x10 \x03(\x0b\x32\x1a.onnxplain.v1.RelevanceSum\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x33\n\x11\x43lassWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_class_indexB\x0b\n\t_residual\"+\n\x0cRelevanceSum\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x01\"\'\n\x06Notice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"3\n\nPrediction\x12%\n\x03top\x18\x01 \x03(\x0b\x32\x18.onnxplain.v1.ClassScore\"x\n\nClassScore\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\x05logit\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bprobability\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_logitB\x0e\n\x0c_probability\"\x93\x03\n\nProvenance\x12(\n\x06method\x18\x01 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12\x14\n\x0cmodel_sha256\x18\x03 \x01(\t\x12\r\n\x05layer\x18\x04 \x01(\t\x12\x32\n\rpreprocessing\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.Preprocessing\x12\x1a\n\x12\x65xecution_provider\x18\x06 \x01(\t\x12\x0f\n\x07threads\x18\x07 \x01(\x05\x12\x12\n\nbatch_size\x18\x08 \x01(\x05\x12\x11\n\x04seed\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0b\x65valuations\x18\n \x01(\x03\x12\x38\n\x08versions\x18\x0b \x03(\x0b\x32&.onnxplain.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seed\"\x96\x01\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x10\n\x08total_ms\x18\x02 \x01(\x01\x12\x36\n\tstages_ms\x18\x03 \x03(\x0b\x32#.onnxplain.v1.Timings.StagesMsEntry\x1a/\n\rStagesMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32X\n\x0e\x45xplainService\x12\x46\n\x07\x45xplain\x12\x1c.onnxplain.v1.ExplainRequest\x1a\x1d.onnxplain.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/explain.proto\x12\x0connxplain.v1\x1a\x1donnxplain/proto/methods.proto\x1a\x1bonnxplain/proto/types.proto\"\x85\x02\n\x0e\x45xplainRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12(\n\x06method\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.onnxplain.v1.Input\x12$\n\x06target\x18\x04 \x01(\x0b\x32\x14.onnxplain.v1.Target\x12+\n\x06output\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.OutputOptions\x12+\n\x0e\x66urther_inputs\x18\x06 \x03(\x0b\x32\x13.onnxplain.v1.Input\"\x9d\x01\n\rOutputOptions\x12\x13\n\x0b\x61ttribution\x18\x01 \x01(\x08\x12\x0f\n\x07heatmap\x18\x02 \x01(\x08\x12\x16\n\x0enative_heatmap\x18\x03 \x01(\x08\x12\x10\n\x08segments\x18\x04 \x01(\x08\x12\x12\n\nprediction\x18\x05 \x01(\x08\x12(\n\x07overlay\x18\x06 \x01(\x0b\x32\x17.onnxplain.v1.Rendering\"\x87\x01\n\tRendering\x12\x10\n\x08\x63olormap\x18\x01 \x01(\t\x12\x14\n\x07opacity\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06signed\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\ncolour_bar\x18\x04 \x01(\x08H\x02\x88\x01\x01\x42\n\n\x08_opacityB\t\n\x07_signedB\r\n\x0b_colour_bar\"\xaa\x02\n\x0f\x45xplainResponse\x12/\n\x0c\x61ttributions\x18\x01 \x03(\x0b\x32\x19.onnxplain.v1.Attribution\x12,\n\nprediction\x18\x02 \x01(\x0b\x32\x18.onnxplain.v1.Prediction\x12,\n\nprovenance\x18\x03 \x01(\x0b\x32\x18.onnxplain.v1.Provenance\x12&\n\x07timings\x18\x04 \x01(\x0b\x32\x15.onnxplain.v1.Timings\x12\x35\n\x13\x66urther_predictions\x18\x05 \x03(\x0b\x32\x18.onnxplain.v1.Prediction\x12+\n\tsummaries\x18\x06 \x03(\x0b\x32\x18.onnxplain.v1.SetSummary\"\xa8\x01\n\nSetSummary\x12$\n\x05picks\x18\x01 \x01(\x0b\x32\x13.onnxplain.v1.PicksH\x00\x12*\n\x08\x63lusters\x18\x02 \x01(\x0b\x32\x16.onnxplain.v1.ClustersH\x00\x12+\n\x04tree\x18\x03 \x01(\x0b\x32\x1b.onnxplain.v1.SurrogateTreeH\x00\x12\x13\n\x0bpicture_png\x18\x04 \x01(\x0c\x42\x06\n\x04kind\"\\\n\x05Picks\x12\x0e\n\x06picked\x18\x01 \x03(\x05\x12\x10\n\x08\x63overage\x18\x02 \x03(\x01\x12\x0c\n\x04\x61xis\x18\x03 \x01(\t\x12\x12\n\nimportance\x18\x04 \x03(\x01\x12\x0f\n\x07\x63olours\x18\x05 \x03(\t\"\x90\x01\n\x08\x43lusters\x12\x12\n\nn_channels\x18\x01 \x01(\x05\x12\x30\n\neverything\x18\x02 \x01(\x0b\x32\x1c.onnxplain.v1.SurrogateGroup\x12,\n\x06groups\x18\x03 \x03(\x0b\x32\x1c.onnxplain.v1.SurrogateGroup\x12\x10\n\x08group_of\x18\x04 \x03(\x05\"c\n\rSurrogateTree\x12\x12\n\nn_channels\x18\x01 \x01(\x05\x12,\n\x06groups\x18\x02 \x03(\x0b\x32\x1c.onnxplain.v1.SurrogateGroup\x12\x10\n\x08group_of\x18\x03 \x03(\x05\"\x9a\x01\n\x0eSurrogateGroup\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\x0f\n\x07members\x18\x02 \x03(\x05\x12\x0b\n\x03own\x18\x03 \x01(\x08\x12\n\n\x02r2\x18\x04 \x01(\x01\x12\x11\n\tintercept\x18\x05 \x01(\x01\x12\x14\n\x0c\x63oefficients\x18\x06 \x03(\x01\x12\'\n\x05split\x18\x07 \x01(\x0b\x32\x18.onnxplain.v1.GroupSplit\"Y\n\nGroupSplit\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\x05\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x05\x12\x0c\n\x04high\x18\x05 \x01(\x05\"\xd8\x05\n\x0b\x41ttribution\x12\x18\n\x0b\x63lass_index\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12+\n\nscore_kind\x18\x04 \x01(\x0e\x32\x17.onnxplain.v1.ScoreKind\x12)\n\x0b\x61ttribution\x18\x05 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12%\n\x07heatmap\x18\x06 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12,\n\x0enative_heatmap\x18\x07 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12&\n\x08segments\x18\x08 \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12*\n\x0c\x63oefficients\x18\t \x01(\x0b\x32\x14.onnxplain.v1.Tensor\x12\x15\n\x08residual\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x39\n\x08measures\x18\x0b \x03(\x0b\x32\'.onnxplain.v1.Attribution.MeasuresEntry\x12\x13\n\x0boverlay_png\x18\x0c \x01(\x0c\x12&\n\x08warnings\x18\r \x03(\x0b\x32\x14.onnxplain.v1.Notice\x12\x42\n\rclass_weights\x18\x0e \x03(\x0b\x32+.onnxplain.v1.Attribution.ClassWeightsEntry\x12\r\n\x05layer\x18\x0f \x01(\t\x12+\n\x07profile\x18\x10 \x03(\x0b\x32\x1a.onnxplain.v1.RelevanceSum\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x33\n\x11\x43lassWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_class_indexB\x0b\n\t_residual\"+\n\x0cRelevanceSum\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x0b\n\x03sum\x18\x02 \x01(\x01\"\'\n\x06Notice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"3\n\nPrediction\x12%\n\x03top\x18\x01 \x03(\x0b\x32\x18.onnxplain.v1.ClassScore\"x\n\nClassScore\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\x05logit\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bprobability\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_logitB\x0e\n\x0c_probability\"\x93\x03\n\nProvenance\x12(\n\x06method\x18\x01 \x01(\x0b\x32\x18.onnxplain.v1.MethodSpec\x12%\n\x05model\x18\x02 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\x12\x14\n\x0cmodel_sha256\x18\x03 \x01(\t\x12\r\n\x05layer\x18\x04 \x01(\t\x12\x32\n\rpreprocessing\x18\x05 \x01(\x0b\x32\x1b.onnxplain.v1.Preprocessing\x12\x1a\n\x12\x65xecution_provider\x18\x06 \x01(\t\x12\x0f\n\x07threads\x18\x07 \x01(\x05\x12\x12\n\nbatch_size\x18\x08 \x01(\x05\x12\x11\n\x04seed\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0b\x65valuations\x18\n \x01(\x03\x12\x38\n\x08versions\x18\x0b \x03(\x0b\x32&.onnxplain.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seed\"\x96\x01\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x10\n\x08total_ms\x18\x02 \x01(\x01\x12\x36\n\tstages_ms\x18\x03 \x03(\x0b\x32#.onnxplain.v1.Timings.StagesMsEntry\x1a/\n\rStagesMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32X\n\x0e\x45xplainService\x12\x46\n\x07\x45xplain\x12\x1c.onnxplain.v1.ExplainRequest\x1a\x1d.onnxplain.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,35 +42,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMINGS_STAGESMSENTRY']._loaded_options = None
   _globals['_TIMINGS_STAGESMSENTRY']._serialized_options = b'8\001'
   _globals['_EXPLAINREQUEST']._serialized_start=108
-  _globals['_EXPLAINREQUEST']._serialized_end=324
-  _globals['_OUTPUTOPTIONS']._serialized_start=327
-  _globals['_OUTPUTOPTIONS']._serialized_end=484
-  _globals['_RENDERING']._serialized_start=487
-  _globals['_RENDERING']._serialized_end=622
-  _globals['_EXPLAINRESPONSE']._serialized_start=625
-  _globals['_EXPLAINRESPONSE']._serialized_end=823
-  _globals['_ATTRIBUTION']._serialized_start=826
-  _globals['_ATTRIBUTION']._serialized_end=1554
-  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_start=1425
-  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_end=1472
-  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_start=1474
-  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_end=1525
-  _globals['_RELEVANCESUM']._serialized_start=1556
-  _globals['_RELEVANCESUM']._serialized_end=1599
-  _globals['_NOTICE']._serialized_start=1601
-  _globals['_NOTICE']._serialized_end=1640
-  _globals['_PREDICTION']._serialized_start=1642
-  _globals['_PREDICTION']._serialized_end=1693
-  _globals['_CLASSSCORE']._serialized_start=1695
-  _globals['_CLASSSCORE']._serialized_end=1815
-  _globals['_PROVENANCE']._serialized_start=1818
-  _globals['_PROVENANCE']._serialized_end=2221
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=2165
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=2212
-  _globals['_TIMINGS']._serialized_start=2224
-  _globals['_TIMINGS']._serialized_end=2374
-  _globals['_TIMINGS_STAGESMSENTRY']._serialized_start=2327
-  _globals['_TIMINGS_STAGESMSENTRY']._serialized_end=2374
-  _globals['_EXPLAINSERVICE']._serialized_start=2376
-  _globals['_EXPLAINSERVICE']._serialized_end=2464
+  _globals['_EXPLAINREQUEST']._serialized_end=369
+  _globals['_OUTPUTOPTIONS']._serialized_start=372
+  _globals['_OUTPUTOPTIONS']._serialized_end=529
+  _globals['_RENDERING']._serialized_start=532
+  _globals['_RENDERING']._serialized_end=667
+  _globals['_EXPLAINRESPONSE']._serialized_start=670
+  _globals['_EXPLAINRESPONSE']._serialized_end=968
+  _globals['_SETSUMMARY']._serialized_start=971
+  _globals['_SETSUMMARY']._serialized_end=1139
+  _globals['_PICKS']._serialized_start=1141
+  _globals['_PICKS']._serialized_end=1233
+  _globals['_CLUSTERS']._serialized_start=1236
+  _globals['_CLUSTERS']._serialized_end=1380
+  _globals['_SURROGATETREE']._serialized_start=1382
+  _globals['_SURROGATETREE']._serialized_end=1481
+  _globals['_SURROGATEGROUP']._serialized_start=1484
+  _globals['_SURROGATEGROUP']._serialized_end=1638
+  _globals['_GROUPSPLIT']._serialized_start=1640
+  _globals['_GROUPSPLIT']._serialized_end=1729
+  _globals['_ATTRIBUTION']._serialized_start=1732
+  _globals['_ATTRIBUTION']._serialized_end=2460
+  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_start=2331
+  _globals['_ATTRIBUTION_MEASURESENTRY']._serialized_end=2378
+  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_start=2380
+  _globals['_ATTRIBUTION_CLASSWEIGHTSENTRY']._serialized_end=2431
+  _globals['_RELEVANCESUM']._serialized_start=2462
+  _globals['_RELEVANCESUM']._serialized_end=2505
+  _globals['_NOTICE']._serialized_start=2507
+  _globals['_NOTICE']._serialized_end=2546
+  _globals['_PREDICTION']._serialized_start=2548
+  _globals['_PREDICTION']._serialized_end=2599
+  _globals['_CLASSSCORE']._serialized_start=2601
+  _globals['_CLASSSCORE']._serialized_end=2721
+  _globals['_PROVENANCE']._serialized_start=2724
+  _globals['_PROVENANCE']._serialized_end=3127
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=3071
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=3118
+  _globals['_TIMINGS']._serialized_start=3130
+  _globals['_TIMINGS']._serialized_end=3280
+  _globals['_TIMINGS_STAGESMSENTRY']._serialized_start=3233
+  _globals['_TIMINGS_STAGESMSENTRY']._serialized_end=3280
+  _globals['_EXPLAINSERVICE']._serialized_start=3282
+  _globals['_EXPLAINSERVICE']._serialized_end=3370
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class ExplainRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    FURTHER_INPUTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> _types_pb2.ModelRef:
         """The model. Required."""
@@ -51,6 +52,12 @@ class ExplainRequest(_message.Message):
     def output(self) -> Global___OutputOptions:
         """What the answer is to hold. Unset: the heatmap and the prediction."""
 
+    @_builtins.property
+    def further_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Input]:
+        """Further inputs, for the methods that explain several together: sp_lime, k_lime and lime_sup.
+        Any preprocessing is that of the first.
+        """
+
     def __init__(
         self,
         *,
@@ -59,10 +66,11 @@ class ExplainRequest(_message.Message):
         input: _types_pb2.Input | None = ...,
         target: _types_pb2.Target | None = ...,
         output: Global___OutputOptions | None = ...,
+        further_inputs: _abc.Iterable[_types_pb2.Input] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["further_inputs", b"further_inputs", "input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,10 +177,13 @@ class ExplainResponse(_message.Message):
     PREDICTION_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    FURTHER_PREDICTIONS_FIELD_NUMBER: _builtins.int
+    SUMMARIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]:
         """One per target, in the order asked for; top_k: highest score first. With several layers, one
-        per target and layer: all layers of the first target first.
+        per target and layer: all layers of the first target first. With further inputs, all of the
+        first input first.
         """
 
     @_builtins.property
@@ -187,6 +198,16 @@ class ExplainResponse(_message.Message):
     def timings(self) -> Global___Timings:
         """Where the time went."""
 
+    @_builtins.property
+    def further_predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
+        """What the model says about each of the further inputs, when asked for."""
+
+    @_builtins.property
+    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetSummary]:
+        """Of a method that explains several inputs together, what it finds out about them: one per
+        target.
+        """
+
     def __init__(
         self,
         *,
@@ -194,14 +215,272 @@ class ExplainResponse(_message.Message):
         prediction: Global___Prediction | None = ...,
         provenance: Global___Provenance | None = ...,
         timings: Global___Timings | None = ...,
+        further_predictions: _abc.Iterable[Global___Prediction] | None = ...,
+        summaries: _abc.Iterable[Global___SetSummary] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prediction", b"prediction", "provenance", b"provenance", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "prediction", b"prediction", "provenance", b"provenance", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "further_predictions", b"further_predictions", "prediction", b"prediction", "provenance", b"provenance", "summaries", b"summaries", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class SetSummary(_message.Message):
+    """What several inputs have in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICKS_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    TREE_FIELD_NUMBER: _builtins.int
+    PICTURE_PNG_FIELD_NUMBER: _builtins.int
+    picture_png: _builtins.bytes
+    """The same drawn, as a PNG file; when the overlays are asked for."""
+    @_builtins.property
+    def picks(self) -> Global___Picks:
+        """Of sp_lime."""
+
+    @_builtins.property
+    def clusters(self) -> Global___Clusters:
+        """Of k_lime."""
+
+    @_builtins.property
+    def tree(self) -> Global___SurrogateTree:
+        """Of lime_sup."""
+
+    def __init__(
+        self,
+        *,
+        picks: Global___Picks | None = ...,
+        clusters: Global___Clusters | None = ...,
+        tree: Global___SurrogateTree | None = ...,
+        picture_png: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "kind", b"kind", "picks", b"picks", "tree", b"tree"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "kind", b"kind", "picks", b"picks", "picture_png", b"picture_png", "tree", b"tree"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["picks", "clusters", "tree"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___SetSummary: _TypeAlias = SetSummary  # noqa: Y015
+
+@_typing.final
+class Picks(_message.Message):
+    """The inputs that show most of what the model goes by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICKED_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    IMPORTANCE_FIELD_NUMBER: _builtins.int
+    COLOURS_FIELD_NUMBER: _builtins.int
+    axis: _builtins.str
+    """What the inputs have in common: "cells" at the same place, or "appearance", groups of
+    superpixels that look alike.
+    """
+    @_builtins.property
+    def picked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The inputs, counted from 0, the most telling one first."""
+
+    @_builtins.property
+    def coverage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """After each of these, the share of all importance that they show together."""
+
+    @_builtins.property
+    def importance(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of each cell or group."""
+
+    @_builtins.property
+    def colours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of each group the mean colour, "#rrggbb"; of cells nothing."""
+
+    def __init__(
+        self,
+        *,
+        picked: _abc.Iterable[_builtins.int] | None = ...,
+        coverage: _abc.Iterable[_builtins.float] | None = ...,
+        axis: _builtins.str = ...,
+        importance: _abc.Iterable[_builtins.float] | None = ...,
+        colours: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "colours", b"colours", "coverage", b"coverage", "importance", b"importance", "picked", b"picked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Picks: _TypeAlias = Picks  # noqa: Y015
+
+@_typing.final
+class Clusters(_message.Message):
+    """Groups of inputs that look alike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_CHANNELS_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    GROUP_OF_FIELD_NUMBER: _builtins.int
+    n_channels: _builtins.int
+    """Features of a cell."""
+    @_builtins.property
+    def everything(self) -> Global___SurrogateGroup:
+        """The surrogate of all inputs."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___SurrogateGroup]:
+        """The groups."""
+
+    @_builtins.property
+    def group_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each input, the position of its group."""
+
+    def __init__(
+        self,
+        *,
+        n_channels: _builtins.int = ...,
+        everything: Global___SurrogateGroup | None = ...,
+        groups: _abc.Iterable[Global___SurrogateGroup] | None = ...,
+        group_of: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["everything", b"everything"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["everything", b"everything", "group_of", b"group_of", "groups", b"groups", "n_channels", b"n_channels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Clusters: _TypeAlias = Clusters  # noqa: Y015
+
+@_typing.final
+class SurrogateTree(_message.Message):
+    """Groups parted again and again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_CHANNELS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    GROUP_OF_FIELD_NUMBER: _builtins.int
+    n_channels: _builtins.int
+    """Features of a cell."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___SurrogateGroup]:
+        """The groups; the first is the root, with all inputs."""
+
+    @_builtins.property
+    def group_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each input, the position of its leaf."""
+
+    def __init__(
+        self,
+        *,
+        n_channels: _builtins.int = ...,
+        groups: _abc.Iterable[Global___SurrogateGroup] | None = ...,
+        group_of: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_of", b"group_of", "groups", b"groups", "n_channels", b"n_channels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SurrogateTree: _TypeAlias = SurrogateTree  # noqa: Y015
+
+@_typing.final
+class SurrogateGroup(_message.Message):
+    """Inputs that share a surrogate: score = intercept + sum of coefficients times features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    R2_FIELD_NUMBER: _builtins.int
+    INTERCEPT_FIELD_NUMBER: _builtins.int
+    COEFFICIENTS_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """How many they are."""
+    own: _builtins.bool
+    """Whether the surrogate was fitted to them; they were too few otherwise, and it is that of all."""
+    r2: _builtins.float
+    """The share of their scores' variance that it explains."""
+    intercept: _builtins.float
+    """The score where all features are 0."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which, counted from 0; empty where these are samples of one input."""
+
+    @_builtins.property
+    def coefficients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of the means of the channels over the cells, 0 to 1, all channels of the first cell first; or
+        of samples, of whether each cell is shown.
+        """
+
+    @_builtins.property
+    def split(self) -> Global___GroupSplit:
+        """What parts the group further, in a tree."""
+
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        members: _abc.Iterable[_builtins.int] | None = ...,
+        own: _builtins.bool = ...,
+        r2: _builtins.float = ...,
+        intercept: _builtins.float = ...,
+        coefficients: _abc.Iterable[_builtins.float] | None = ...,
+        split: Global___GroupSplit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["split", b"split"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coefficients", b"coefficients", "intercept", b"intercept", "members", b"members", "own", b"own", "r2", b"r2", "size", b"size", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SurrogateGroup: _TypeAlias = SurrogateGroup  # noqa: Y015
+
+@_typing.final
+class GroupSplit(_message.Message):
+    """The question that parts a group: is the feature at most the threshold?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELL_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    cell: _builtins.int
+    """The cell."""
+    channel: _builtins.int
+    """The channel of its mean colour."""
+    threshold: _builtins.float
+    """The largest value of the first side."""
+    low: _builtins.int
+    """Position of the group of those where it is."""
+    high: _builtins.int
+    """Position of the group of those where it is not."""
+    def __init__(
+        self,
+        *,
+        cell: _builtins.int = ...,
+        channel: _builtins.int = ...,
+        threshold: _builtins.float = ...,
+        low: _builtins.int = ...,
+        high: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "channel", b"channel", "high", b"high", "low", b"low", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupSplit: _TypeAlias = GroupSplit  # noqa: Y015
 
 @_typing.final
 class Attribution(_message.Message):

@@ -640,6 +640,9 @@ class MethodSpec(_message.Message):
     RISE_FIELD_NUMBER: _builtins.int
     KERNEL_SHAP_FIELD_NUMBER: _builtins.int
     SENSITIVITY_FIELD_NUMBER: _builtins.int
+    SP_LIME_FIELD_NUMBER: _builtins.int
+    K_LIME_FIELD_NUMBER: _builtins.int
+    LIME_SUP_FIELD_NUMBER: _builtins.int
     GRADIENT_FIELD_NUMBER: _builtins.int
     SALIENCY_FIELD_NUMBER: _builtins.int
     INPUT_X_GRADIENT_FIELD_NUMBER: _builtins.int
@@ -682,6 +685,18 @@ class MethodSpec(_message.Message):
     @_builtins.property
     def sensitivity(self) -> Global___SensitivityOptions:
         """Change of the score with each pixel, by finite differences: Simonyan et al. 2014."""
+
+    @_builtins.property
+    def sp_lime(self) -> Global___SpLimeOptions:
+        """The images of a set that show most of what counts: Ribeiro et al. 2016."""
+
+    @_builtins.property
+    def k_lime(self) -> Global___KLimeOptions:
+        """A local surrogate for each group of images that look alike: Hall et al. 2017."""
+
+    @_builtins.property
+    def lime_sup(self) -> Global___LimeSupOptions:
+        """A tree of images with a surrogate in each leaf: Hu et al. 2018."""
 
     @_builtins.property
     def gradient(self) -> Global___GradientOptions:
@@ -783,6 +798,9 @@ class MethodSpec(_message.Message):
         rise: Global___RiseOptions | None = ...,
         kernel_shap: Global___KernelShapOptions | None = ...,
         sensitivity: Global___SensitivityOptions | None = ...,
+        sp_lime: Global___SpLimeOptions | None = ...,
+        k_lime: Global___KLimeOptions | None = ...,
+        lime_sup: Global___LimeSupOptions | None = ...,
         gradient: Global___GradientOptions | None = ...,
         saliency: Global___SaliencyOptions | None = ...,
         input_x_gradient: Global___InputXGradientOptions | None = ...,
@@ -807,11 +825,11 @@ class MethodSpec(_message.Message):
         excitation_backprop: Global___ExcitationBackpropOptions | None = ...,
         deep_lift: Global___DeepLiftOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_lift", b"deep_lift", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_lift", b"deep_lift", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "k_lime", b"k_lime", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "lime_sup", b"lime_sup", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "sp_lime", b"sp_lime", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_lift", b"deep_lift", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ablation_cam", b"ablation_cam", "cam", b"cam", "deconvnet", b"deconvnet", "deep_lift", b"deep_lift", "deep_taylor", b"deep_taylor", "eigen_cam", b"eigen_cam", "excitation_backprop", b"excitation_backprop", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient", b"gradient", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "hires_cam", b"hires_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "k_lime", b"k_lime", "kernel_shap", b"kernel_shap", "layer_cam", b"layer_cam", "lime", b"lime", "lime_sup", b"lime_sup", "linear_score", b"linear_score", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "recipro_cam", b"recipro_cam", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam", "sensitivity", b"sensitivity", "smooth_grad", b"smooth_grad", "sp_lime", b"sp_lime", "xgrad_cam", b"xgrad_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor", "excitation_backprop", "deep_lift"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["lime", "occlusion", "rise", "kernel_shap", "sensitivity", "sp_lime", "k_lime", "lime_sup", "gradient", "saliency", "input_x_gradient", "linear_score", "integrated_gradients", "smooth_grad", "deconvnet", "guided_backprop", "cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "score_cam", "ablation_cam", "recipro_cam", "lrp", "deep_taylor", "excitation_backprop", "deep_lift"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -1323,6 +1341,347 @@ class SensitivityOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
 
 Global___SensitivityOptions: _TypeAlias = SensitivityOptions  # noqa: Y015
+
+@_typing.final
+class SpLimeOptions(_message.Message):
+    """Options of `sp_lime`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_PICKS_FIELD_NUMBER: _builtins.int
+    N_FEATURES_FIELD_NUMBER: _builtins.int
+    N_CLUSTERS_FIELD_NUMBER: _builtins.int
+    N_SAMPLES_FIELD_NUMBER: _builtins.int
+    SEGMENTER_FIELD_NUMBER: _builtins.int
+    N_SEGMENTS_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    KERNEL_WIDTH_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    n_picks: _builtins.int
+    """Images picked at most.
+    Default: 5; range 1 to 10000.
+    """
+    n_features: _builtins.int
+    """Largest weights of an image that count.
+    Default: 10; range 1 to 10000.
+    """
+    n_clusters: _builtins.int
+    """Groups of superpixels that look alike, at most.
+    Default: 20; range 1 to 1000.
+    """
+    n_samples: _builtins.int
+    """Number of perturbed samples.
+    Default: 1000; range 2 to 1000000.
+    """
+    segmenter: Global___Segmenter.ValueType
+    """How the picture is cut into superpixels; with the grid, its cells are what images share.
+    Default: auto.
+    """
+    n_segments: _builtins.int
+    """Cells or segments wanted from the grid, slic and watershed.
+    Default: 50; range 2 to 10000.
+    """
+    fill: Global___Fill.ValueType
+    """What hides a superpixel.
+    Default: mean.
+    """
+    kernel_width: _builtins.float
+    """Width of the sample kernel in cosine distance.
+    Default: 0.25; range 1e-06 to 1000000.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: probability.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        n_picks: _builtins.int | None = ...,
+        n_features: _builtins.int | None = ...,
+        n_clusters: _builtins.int | None = ...,
+        n_samples: _builtins.int | None = ...,
+        segmenter: Global___Segmenter.ValueType | None = ...,
+        n_segments: _builtins.int | None = ...,
+        fill: Global___Fill.ValueType | None = ...,
+        kernel_width: _builtins.float | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_clusters", b"_n_clusters", "_n_features", b"_n_features", "_n_picks", b"_n_picks", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "n_clusters", b"n_clusters", "n_features", b"n_features", "n_picks", b"n_picks", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_clusters", b"_n_clusters", "_n_features", b"_n_features", "_n_picks", b"_n_picks", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "n_clusters", b"n_clusters", "n_features", b"n_features", "n_picks", b"n_picks", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__fill: _TypeAlias = _typing.Literal["fill"]  # noqa: Y015
+    _WhichOneofArgType__fill: _TypeAlias = _typing.Literal["_fill", b"_fill"]  # noqa: Y015
+    _WhichOneofReturnType__kernel_width: _TypeAlias = _typing.Literal["kernel_width"]  # noqa: Y015
+    _WhichOneofArgType__kernel_width: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width"]  # noqa: Y015
+    _WhichOneofReturnType__n_clusters: _TypeAlias = _typing.Literal["n_clusters"]  # noqa: Y015
+    _WhichOneofArgType__n_clusters: _TypeAlias = _typing.Literal["_n_clusters", b"_n_clusters"]  # noqa: Y015
+    _WhichOneofReturnType__n_features: _TypeAlias = _typing.Literal["n_features"]  # noqa: Y015
+    _WhichOneofArgType__n_features: _TypeAlias = _typing.Literal["_n_features", b"_n_features"]  # noqa: Y015
+    _WhichOneofReturnType__n_picks: _TypeAlias = _typing.Literal["n_picks"]  # noqa: Y015
+    _WhichOneofArgType__n_picks: _TypeAlias = _typing.Literal["_n_picks", b"_n_picks"]  # noqa: Y015
+    _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
+    _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    _WhichOneofReturnType__n_segments: _TypeAlias = _typing.Literal["n_segments"]  # noqa: Y015
+    _WhichOneofArgType__n_segments: _TypeAlias = _typing.Literal["_n_segments", b"_n_segments"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
+    _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fill) -> _WhichOneofReturnType__fill | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_width) -> _WhichOneofReturnType__kernel_width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_clusters) -> _WhichOneofReturnType__n_clusters | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_features) -> _WhichOneofReturnType__n_features | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_picks) -> _WhichOneofReturnType__n_picks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_segments) -> _WhichOneofReturnType__n_segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
+
+Global___SpLimeOptions: _TypeAlias = SpLimeOptions  # noqa: Y015
+
+@_typing.final
+class KLimeOptions(_message.Message):
+    """Options of `k_lime`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_CLUSTERS_FIELD_NUMBER: _builtins.int
+    MIN_MEMBERS_FIELD_NUMBER: _builtins.int
+    N_SEGMENTS_FIELD_NUMBER: _builtins.int
+    N_SAMPLES_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    KERNEL_WIDTH_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    n_clusters: _builtins.int
+    """Groups of images that look alike, at most.
+    Default: 4; range 1 to 1000.
+    """
+    min_members: _builtins.int
+    """Images that a group with its own surrogate has at least.
+    Default: 8; range 2 to 1000000.
+    """
+    n_segments: _builtins.int
+    """Cells or segments wanted from the grid, slic and watershed.
+    Default: 16; range 2 to 10000.
+    """
+    n_samples: _builtins.int
+    """Number of perturbed samples, of a single image.
+    Default: 1000; range 2 to 1000000.
+    """
+    fill: Global___Fill.ValueType
+    """What hides a superpixel, of a single image.
+    Default: mean.
+    """
+    kernel_width: _builtins.float
+    """Width of the sample kernel in cosine distance, of a single image.
+    Default: 0.25; range 1e-06 to 1000000.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: probability.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        n_clusters: _builtins.int | None = ...,
+        min_members: _builtins.int | None = ...,
+        n_segments: _builtins.int | None = ...,
+        n_samples: _builtins.int | None = ...,
+        fill: Global___Fill.ValueType | None = ...,
+        kernel_width: _builtins.float | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_min_members", b"_min_members", "_n_clusters", b"_n_clusters", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "min_members", b"min_members", "n_clusters", b"n_clusters", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_min_members", b"_min_members", "_n_clusters", b"_n_clusters", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "min_members", b"min_members", "n_clusters", b"n_clusters", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__fill: _TypeAlias = _typing.Literal["fill"]  # noqa: Y015
+    _WhichOneofArgType__fill: _TypeAlias = _typing.Literal["_fill", b"_fill"]  # noqa: Y015
+    _WhichOneofReturnType__kernel_width: _TypeAlias = _typing.Literal["kernel_width"]  # noqa: Y015
+    _WhichOneofArgType__kernel_width: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width"]  # noqa: Y015
+    _WhichOneofReturnType__min_members: _TypeAlias = _typing.Literal["min_members"]  # noqa: Y015
+    _WhichOneofArgType__min_members: _TypeAlias = _typing.Literal["_min_members", b"_min_members"]  # noqa: Y015
+    _WhichOneofReturnType__n_clusters: _TypeAlias = _typing.Literal["n_clusters"]  # noqa: Y015
+    _WhichOneofArgType__n_clusters: _TypeAlias = _typing.Literal["_n_clusters", b"_n_clusters"]  # noqa: Y015
+    _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
+    _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    _WhichOneofReturnType__n_segments: _TypeAlias = _typing.Literal["n_segments"]  # noqa: Y015
+    _WhichOneofArgType__n_segments: _TypeAlias = _typing.Literal["_n_segments", b"_n_segments"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fill) -> _WhichOneofReturnType__fill | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_width) -> _WhichOneofReturnType__kernel_width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_members) -> _WhichOneofReturnType__min_members | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_clusters) -> _WhichOneofReturnType__n_clusters | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_segments) -> _WhichOneofReturnType__n_segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___KLimeOptions: _TypeAlias = KLimeOptions  # noqa: Y015
+
+@_typing.final
+class LimeSupOptions(_message.Message):
+    """Options of `lime_sup`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_DEPTH_FIELD_NUMBER: _builtins.int
+    MIN_MEMBERS_FIELD_NUMBER: _builtins.int
+    N_SEGMENTS_FIELD_NUMBER: _builtins.int
+    N_SAMPLES_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    KERNEL_WIDTH_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    max_depth: _builtins.int
+    """Splits above a leaf at most.
+    Default: 3; range 0 to 16.
+    """
+    min_members: _builtins.int
+    """Images that a group with its own surrogate has at least.
+    Default: 8; range 2 to 1000000.
+    """
+    n_segments: _builtins.int
+    """Cells or segments wanted from the grid, slic and watershed.
+    Default: 16; range 2 to 10000.
+    """
+    n_samples: _builtins.int
+    """Number of perturbed samples, of a single image.
+    Default: 1000; range 2 to 1000000.
+    """
+    fill: Global___Fill.ValueType
+    """What hides a superpixel, of a single image.
+    Default: mean.
+    """
+    kernel_width: _builtins.float
+    """Width of the sample kernel in cosine distance, of a single image.
+    Default: 0.25; range 1e-06 to 1000000.
+    """
+    score: _types_pb2.ScoreKind.ValueType
+    """What is explained.
+    Default: probability.
+    """
+    batch_size: _builtins.int
+    """Samples per forward pass; unset, it is chosen from the model's size.
+    Default: unset; range 1 to 4096.
+    """
+    seed: _builtins.int
+    """Seed of every random choice.
+    Default: 0; range 0 to 9223372036854775807.
+    """
+    def __init__(
+        self,
+        *,
+        max_depth: _builtins.int | None = ...,
+        min_members: _builtins.int | None = ...,
+        n_segments: _builtins.int | None = ...,
+        n_samples: _builtins.int | None = ...,
+        fill: Global___Fill.ValueType | None = ...,
+        kernel_width: _builtins.float | None = ...,
+        score: _types_pb2.ScoreKind.ValueType | None = ...,
+        batch_size: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_max_depth", b"_max_depth", "_min_members", b"_min_members", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "max_depth", b"max_depth", "min_members", b"min_members", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_max_depth", b"_max_depth", "_min_members", b"_min_members", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "max_depth", b"max_depth", "min_members", b"min_members", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__fill: _TypeAlias = _typing.Literal["fill"]  # noqa: Y015
+    _WhichOneofArgType__fill: _TypeAlias = _typing.Literal["_fill", b"_fill"]  # noqa: Y015
+    _WhichOneofReturnType__kernel_width: _TypeAlias = _typing.Literal["kernel_width"]  # noqa: Y015
+    _WhichOneofArgType__kernel_width: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width"]  # noqa: Y015
+    _WhichOneofReturnType__max_depth: _TypeAlias = _typing.Literal["max_depth"]  # noqa: Y015
+    _WhichOneofArgType__max_depth: _TypeAlias = _typing.Literal["_max_depth", b"_max_depth"]  # noqa: Y015
+    _WhichOneofReturnType__min_members: _TypeAlias = _typing.Literal["min_members"]  # noqa: Y015
+    _WhichOneofArgType__min_members: _TypeAlias = _typing.Literal["_min_members", b"_min_members"]  # noqa: Y015
+    _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
+    _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    _WhichOneofReturnType__n_segments: _TypeAlias = _typing.Literal["n_segments"]  # noqa: Y015
+    _WhichOneofArgType__n_segments: _TypeAlias = _typing.Literal["_n_segments", b"_n_segments"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fill) -> _WhichOneofReturnType__fill | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_width) -> _WhichOneofReturnType__kernel_width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_depth) -> _WhichOneofReturnType__max_depth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_members) -> _WhichOneofReturnType__min_members | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_segments) -> _WhichOneofReturnType__n_segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___LimeSupOptions: _TypeAlias = LimeSupOptions  # noqa: Y015
 
 @_typing.final
 class GradientOptions(_message.Message):
