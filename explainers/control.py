@@ -15,7 +15,10 @@ __all__ = ["Control", "Progress"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an explanation is: ``done`` of ``total`` model evaluations in this ``stage``."""
+    """How far an explanation is: ``done`` of ``total`` model evaluations in this ``stage``.
+
+    ``total`` is 0 while it is not known.
+    """
 
     stage: str
     done: int

@@ -62,7 +62,9 @@ def local_answers(arguments: argparse.Namespace, environment: Environment) -> It
     """Load the model here and explain with it."""
     from onnxplain.explainers import Control
 
-    model = load_model(arguments)
+    with ProgressBar(environment) as bar:
+        bar.stage("load")
+        model = load_model(arguments)
 
     def explain(
         given: Mapping[str, Any], method: str, target: Any, options: Mapping[str, Any]
@@ -99,16 +101,18 @@ def remote_answers(arguments: argparse.Namespace, environment: Environment) -> I
             given: Mapping[str, Any], method: str, target: Any, options: Mapping[str, Any]
         ) -> list[Answer]:
             start = time.perf_counter()
-            found = client.explain(
-                **given,
-                model=arguments.model,
-                method=method,
-                target=target,
-                preprocessing=preprocessing,
-                arrays=arrays if arguments.array else (),
-                overlay=bool(arguments.output),
-                **options,
-            )
+            with ProgressBar(environment) as bar:
+                bar.stage(f"waiting for {arguments.server}")
+                found = client.explain(
+                    **given,
+                    model=arguments.model,
+                    method=method,
+                    target=target,
+                    preprocessing=preprocessing,
+                    arrays=arrays if arguments.array else (),
+                    overlay=bool(arguments.output),
+                    **options,
+                )
             passed = 1000 * (time.perf_counter() - start)
             results = found if isinstance(found, list) else [found]
             return [Answer(one, partial(_drawn, one.overlay_png), passed) for one in results]

@@ -89,16 +89,25 @@ class ProgressBar:
     def __init__(self, environment: Environment) -> None:
         self._stream = environment.stderr
         self._shown = self._stream.isatty()
-        self._next = 0.0
+        self._stage, self._next = "", 0.0
 
     def __call__(self, progress: _Progress) -> None:
-        """Show how far the work is, at most ten times a second."""
-        if not self._shown or not progress.total or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + self._SECONDS_BETWEEN
-        filled = "#" * (self._WIDTH * progress.done // progress.total)
-        count = f"{progress.done}/{progress.total}"
-        self._write(f"\r{progress.stage} [{filled:<{self._WIDTH}}] {count}\x1b[K")
+        """Show how far the work is: a new stage at once, else at most ten times a second."""
+        if not progress.total:
+            self.stage(progress.stage)
+        elif progress.stage != self._stage or time.monotonic() >= self._next:
+            filled = "#" * (self._WIDTH * progress.done // progress.total)
+            bar = f"[{filled:<{self._WIDTH}}] {progress.done}/{progress.total}"
+            self._show(progress.stage, bar)
+
+    def stage(self, name: str) -> None:
+        """Show what is being done, where nothing says for how long."""
+        self._show(name, "...")
+
+    def _show(self, stage: str, how_far: str) -> None:
+        self._stage, self._next = stage, time.monotonic() + self._SECONDS_BETWEEN
+        if self._shown:
+            self._write(f"\r{stage} {how_far}\x1b[K")
 
     def __enter__(self) -> ProgressBar:
         return self

@@ -312,6 +312,8 @@ def test_a_bar_is_drawn_on_a_terminal_only(model, image):
     argv = ["explain", model, image, "--method", "lime", "--n-samples", 20, "--segmenter", "grid"]
     words = Ended(argv).err
     shown = Ended(argv, stderr=Terminal()).err
+    stages = list(dict.fromkeys(re.findall(r"\r([a-z]+) ", shown)))
+    assert stages == ["load", "preprocess", "predict", "run", "samples"]
     assert "samples [" in shown
     assert shown.rpartition("\r\x1b[K")[2] == words
 
@@ -320,7 +322,12 @@ def test_a_bar_shows_how_far_the_work_is():
     terminal = Terminal()
     with ProgressBar(Environment(io.StringIO(), io.StringIO(), terminal)) as bar:
         bar(Progress("samples", 5, 10))
-    assert f"samples [{'#' * 15}{' ' * 15}] 5/10" in terminal.getvalue()
+        bar(Progress("samples", 6, 10))
+        bar(Progress("solve", 0, 0))
+    shown = terminal.getvalue()
+    assert f"samples [{'#' * 15}{' ' * 15}] 5/10" in shown
+    assert "6/10" not in shown  # too soon after the other
+    assert "\rsolve ..." in shown
 
 
 def test_ctrl_c_ends_with_a_word(model, image, monkeypatch):
