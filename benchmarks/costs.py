@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from lime.lime_image import LimeImageExplainer
 from onnx.utils import Extractor
 from onnxplain.explainers import Model, load
 from onnxplain.graph_rewrites import OnnxplainError, rewrite
@@ -20,7 +23,8 @@ from .timing import Ratio, Work, compare
 
 __all__ = ["BARS", "Cost", "Effort", "Subject", "costs"]
 
-#: What a method may cost, in forward passes of EfficientNet-Lite0 on CPU.
+#: What a method may cost, in forward passes of EfficientNet-Lite0 on CPU; LIME also in what the
+#: reference library takes.
 BARS = {
     "gradient": 2.5,
     "saliency": 2.5,
@@ -28,6 +32,7 @@ BARS = {
     "lrp": 4.5,
     "lime": 1.08,
     "rise": 1.08,
+    "lime package": 0.87,
 }
 
 _METHODS = ("gradient", "saliency", "grad_cam", "guided_backprop", "lrp")
@@ -100,6 +105,7 @@ def costs(subject: Subject, effort: Effort, *, threads: int) -> Iterator[Cost]:
         yield _sampling_cost(
             subject.name, model, plain, method, n_samples, options, effort.sampling_pairs
         )
+    yield _reference_cost(subject.name, model, plain, effort.lime_samples, effort.sampling_pairs)
 
 
 def _sampling_cost(
@@ -143,6 +149,38 @@ def _sampling_cost(
     base = f"{n_samples} forwards by {batch_size}"
     measured = compare(explain, forwards, pairs=pairs, warm=False)
     return Cost(name, work, base, measured, BARS[method])
+
+
+def _reference_cost(
+    name: str, model: Model, plain: ort.InferenceSession, n_samples: int, pairs: int
+) -> Cost:
+    """Compare LIME with the reference library on the same picture, segments and session."""
+    work, base = f"lime, {n_samples} samples", "the lime package"
+    known = model.preprocessing
+    if known is None:
+        return Cost(name, work, base, None, refusal="no preprocessing is known for a photo")
+    chelsea: Callable[[], npt.NDArray[np.uint8]] = data.chelsea
+    options = {"method": "lime", "segmenter": "grid", "n_samples": n_samples}
+    (first,) = model.explain_all(chelsea(), **options | {"n_samples": 2})
+    (feed,) = _feed(model, 1)
+    explainer = LimeImageExplainer(feature_selection="none")
+
+    def reference() -> None:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            explainer.explain_instance(
+                first.picture,
+                lambda pictures: plain.run(None, {feed: known.normalise(pictures)})[0],
+                labels=(first.target,),
+                top_labels=None,
+                num_samples=n_samples,
+                batch_size=first.provenance.batch_size,
+                segmentation_fn=lambda _: first.segments,
+            )
+
+    measured = compare(
+        lambda: model.explain_all(chelsea(), **options), reference, pairs=pairs, warm=False
+    )
+    return Cost(name, work, base, measured, BARS["lime package"])
 
 
 def _run(session: ort.InferenceSession, feed: Feed) -> Work:
