@@ -31,6 +31,7 @@ __all__ = [
     "Option",
     "PerChannel",
     "Range",
+    "Several",
     "declare",
     "get_method",
     "list_methods",

@@ -79,6 +79,7 @@ def _as_dict(method: Method) -> dict[str, Any]:
                 "minimum": option.minimum,
                 "maximum": option.maximum,
                 "choices": list(option.choices),
+                "several": option.several,
                 "help": option.help,
             }
             for option in method.options
