@@ -88,7 +88,7 @@ def beside_others(run: Callable[[Array], Sequence[Array]], x: Array) -> Company:
     alone = run(x)
     try:
         together = run(np.concatenate([x, beside]))
-    except FailedPrecondition as error:
+    except (FailedPrecondition, ResourceExhausted) as error:
         return "same" if error.reason == "MODEL_OUTPUT_NOT_FINITE" else "fails"
     same = all(
         np.abs(one - pair[:1]).max() <= _SAME * np.abs(one).max()

@@ -127,7 +127,7 @@ class Classifier:
 
     def beside_others(self, x: Array, control: Control) -> Company:
         """Say what becomes of a row's scores when others are run beside it; found out once."""
-        if self.fixed_batch == 1:
+        if 1 in (self.fixed_batch, self._predictor.max_batch):
             return "same"
 
         def run(rows: Array) -> list[npt.NDArray[np.float64]]:
