@@ -12,11 +12,6 @@ from tests import models
 from tests.commands import Ended
 
 
-@pytest.fixture
-def mlp(tmp_path):
-    return models.save(models.tiny_mlp(), tmp_path / "mlp.onnx")
-
-
 def facts(text):
     """The lines "name  value" before the methods."""
     lines = text.partition("\n\n")[0].splitlines()
