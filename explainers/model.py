@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnxplain.graph_rewrites import Inputs, Interface, Method, get_method, one_by_one
+from onnxplain.graph_rewrites.patterns import Folded
 
 from .access import Applicability, applicability, check_access
 from .classifier import Classifier, ScoreKind, Scores
@@ -95,6 +96,11 @@ class Model:
     def feature_layer(self) -> str | None:
         """The tensor that CAM methods take as feature map; ``None`` when there is none."""
         return None if self._graphs is None else self._graphs.feature_layer
+
+    @property
+    def folded(self) -> Mapping[str, Sequence[Folded]]:
+        """What methods of relevance fold into other nodes, by the pattern's name."""
+        return {} if self._graphs is None else self._graphs.folded
 
     def applicability(self) -> tuple[Applicability, ...]:
         """Return for every method whether it applies to this model, by name."""

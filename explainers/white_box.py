@@ -26,6 +26,7 @@ from onnxplain.graph_rewrites import (
     rewrite_canonical,
     split,
 )
+from onnxplain.graph_rewrites.patterns import Folded, folded
 
 from .control import Control
 from .explanation import Notice
@@ -116,6 +117,14 @@ class WhiteBox:
             return feature_layer(self._canonical, self._output)
         except OnnxplainError:
             return None
+
+    @functools.cached_property
+    def folded(self) -> dict[str, list[Folded]]:
+        """What methods of relevance fold into other nodes, by the pattern's name."""
+        try:
+            return folded(self._canonical)
+        except OnnxplainError:
+            return {}
 
     def obstacle(self, method: Method) -> FailedPrecondition | None:
         """Return why the method does not apply to this model; ``None`` when it does."""

@@ -19,6 +19,7 @@ __all__ = ["add_arguments", "run"]
 
 _WIDTH = 100
 _SHOWN_NODES = 5
+_SHOWN_FOLDS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +52,24 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         environment.print(f"{name:<{width}}  {value}")
+    for line in _folded(model):
+        environment.print(line)
     for line in _methods(model.applicability()):
         environment.print(line)
     return ExitCode.OK
+
+
+def _folded(model: Model) -> Iterator[str]:
+    """Yield lines: which nodes are part of others to methods of relevance."""
+    if not any(model.folded.values()):
+        return
+    yield ""
+    yield "folded for relevance propagation:"
+    for pattern, found in model.folded.items():
+        if found:
+            shown = ", ".join(f"{one.node} into {one.into}" for one in found[:_SHOWN_FOLDS])
+            more = f" and {len(found) - _SHOWN_FOLDS} more" if len(found) > _SHOWN_FOLDS else ""
+            yield from _wrapped(f"{pattern.replace('_', ' ')}: {shown}{more}")
 
 
 def _type(info: TensorInfo) -> str:
@@ -162,6 +178,10 @@ def _as_dict(model: Model) -> dict[str, Any]:
         "preprocessing": model.preprocessing.to_dict() if model.preprocessing else None,
         "preprocessing_source": model.preprocessing_source or None,
         "feature_layer": model.feature_layer,
+        "folded": {
+            pattern: [{"node": one.node, "into": one.into} for one in found]
+            for pattern, found in model.folded.items()
+        },
         "provider": model.provider,
         "threads": model.threads,
         "methods": [

@@ -6,6 +6,7 @@ the layer it follows, a bias to the product it is added to.
 
 from __future__ import annotations
 
+import onnx
 import onnx_ir as ir
 
 from .affine import gather_affine, merge_affine
@@ -14,7 +15,7 @@ from .padding import fold_padding
 from .response import recognise_response_normalisation
 from .surgery import Folded
 
-__all__ = ["PATTERNS", "Folded", "simplify"]
+__all__ = ["PATTERNS", "Folded", "folded", "simplify"]
 
 PATTERNS = {
     "response_normalisation": recognise_response_normalisation,
@@ -29,3 +30,8 @@ PATTERNS = {
 def simplify(graph: ir.Graph) -> dict[str, list[Folded]]:
     """Apply all patterns, in order; return what each did, by the pattern's name."""
     return {name: pattern(graph) for name, pattern in PATTERNS.items()}
+
+
+def folded(canonical: onnx.ModelProto) -> dict[str, list[Folded]]:
+    """Say what `simplify` does to a model that `canonise` returned; it is not changed."""
+    return simplify(ir.from_proto(canonical).graph)

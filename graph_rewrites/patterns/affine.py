@@ -34,8 +34,11 @@ def merge_affine(graph: ir.Graph) -> list[Folded]:
     for node in list(graph):
         affine = _affine(node)
         layer = affine.x.producer() if affine is not None else None
-        if affine is not None and layer is not None and _merge(graph, layer, node, affine):
-            folded.append(Folded(label(node), label(layer)))
+        if affine is None or layer is None:
+            continue
+        done = Folded(label(node), label(layer))
+        if _merge(graph, layer, node, affine):
+            folded.append(done)
     return folded
 
 

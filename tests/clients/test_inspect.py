@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
 from tests.commands import Ended
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "models"
 
 
 def facts(text):
@@ -115,3 +118,11 @@ def test_methods_stopped_by_the_same_nodes_stand_together_and_every_node_is_name
     found = {one["method"]: one for one in Ended(["inspect", path, "--json"]).json["methods"]}
     names = [node["node"] for node in found["saliency"]["nodes"]]
     assert names == [f"Hardmax_{n}" for n in range(1, 8)] + ["CumSum_8"]
+
+
+def test_what_relevance_folds_is_named():
+    path = GOLDEN / "resnet_like__bn.onnx"
+    (norm, conv) = ("/bn1/BatchNormalization", "/conv1/Conv")
+    assert f"affine after layer: {norm} into {conv}," in Ended(["inspect", path]).out
+    found = Ended(["inspect", path, "--json"]).json["folded"]["affine_after_layer"]
+    assert (len(found), found[0]) == (6, {"node": norm, "into": conv})
