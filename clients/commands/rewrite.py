@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, metavar="OUT.onnx", type=Path, help="the file to write"
     )
     add_score_output(parser)
+    parser.add_argument(
+        "--target-kind",
+        choices=("index", "weights"),
+        default="index",
+        help="index: its new input target is a class for each image; weights: its new input "
+        "target_weights weighs all classes (default: %(default)s)",
+    )
     in_graph = [method for method in declared_methods() if method.in_graph]
     add_method_arguments(parser, in_graph)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -38,7 +45,13 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
 
     method = get_method(arguments.method)
     options = parse_options(method, given_options(arguments))
-    rewritten = rewrite(arguments.model, method.name, output=arguments.score_output, **options)
+    rewritten = rewrite(
+        arguments.model,
+        method.name,
+        target_kind=arguments.target_kind,
+        output=arguments.score_output,
+        **options,
+    )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     onnx.save_model(rewritten, arguments.output)
     tensors = [

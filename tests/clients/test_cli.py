@@ -182,6 +182,18 @@ def test_rewrite_writes_a_model_that_any_runtime_runs(model, tmp_path):
     assert "heatmap" in ended.out
 
 
+def test_rewrite_writes_a_model_that_weighs_classes(model, tmp_path):
+    out = tmp_path / "x.onnx"
+    argv = ["rewrite", model, "--method", "gradient", "--target-kind", "weights", "-o", out]
+    assert Ended(argv).code == 0
+    x = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    session = ort.InferenceSession(out, providers=["CPUExecutionProvider"])
+    weights = np.array([[0, 1, -1, 0, 0]], np.float32)
+    (found,) = session.run(["attribution"], {"image": x, "target_weights": weights})
+    expected = load(model).explain(tensor=x[0], method="gradient", target={1: 1, 2: -1})
+    np.testing.assert_array_equal(found[0], expected.attribution)
+
+
 @pytest.mark.parametrize(
     "command", ["explain", "methods", "inspect", "rewrite", "serve", "demo", ""]
 )

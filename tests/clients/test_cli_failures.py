@@ -57,6 +57,11 @@ FAILURES = [
     (["explain", "MODEL", "IMAGE", "--provider", "tpu"], ExitCode.USAGE, "tpu"),
     (["explain", "MODEL"], ExitCode.USAGE, "IMAGE"),
     (["rewrite", "MODEL", "--method", "lime", "-o", "x.onnx"], ExitCode.USAGE, "lime"),
+    (
+        ["rewrite", "MODEL", "--method", "deconvnet", "--target-kind", "weights", "-o", "x.onnx"],
+        ExitCode.USAGE,
+        "explains one class",
+    ),
     (["rewrite", "MLP", "--method", "cam", "-o", "x.onnx"], ExitCode.NOT_APPLICABLE, "convolution"),
     (["methods", "lme"], ExitCode.USAGE, "did you mean lime"),
     (["inspect", "nowhere.onnx"], ExitCode.NOT_FOUND, "nowhere.onnx"),
