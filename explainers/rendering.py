@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .palette import Floats, Palette, Scale
 
-__all__ = ["contact_sheet", "overlay", "strongest_segments"]
+__all__ = ["contact_sheet", "font_of", "overlay", "strongest_segments"]
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -129,7 +129,7 @@ def contact_sheet(
     n_rows = -(-len(tiles) // columns)
     width, height = (max(image.size[side] for image, _ in tiles) for side in (0, 1))
     size = max(13, width // 32)
-    font, margin, line = _font(size), size, 4 * size // 3
+    font, margin, line = font_of(size), size, 4 * size // 3
     captions = [_wrapped(caption, font, width) for _, caption in tiles]
     below = line * max(len(caption) for caption in captions) + margin
 
@@ -141,7 +141,7 @@ def contact_sheet(
     )
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((margin, margin), title, _INK, _font(line))
+        draw.text((margin, margin), title, _INK, font_of(line))
     for index, ((image, _), caption) in enumerate(zip(tiles, captions, strict=True)):
         row, column = divmod(index, columns)
         left = margin + column * (width + margin)
@@ -160,7 +160,7 @@ def contact_sheet(
 def _beside(image: Image.Image, palette: Palette) -> Image.Image:
     """Return the image with the colour bar on its right: numbers at the ends and the middle."""
     size = max(12, image.height // 32)
-    font, texts = _font(size), palette.scale.texts
+    font, texts = font_of(size), palette.scale.texts
     gap, bar = size // 2, size
     width = image.width + 3 * gap + bar + round(max(map(font.getlength, texts)))
     result = Image.new("RGB", (width, image.height), _PAPER)
@@ -184,7 +184,7 @@ def _note(image: Image.Image, text: str) -> None:
     box = (0, image.height - 9 * size // 5, image.width, image.height)
     draw = ImageDraw.Draw(image)
     draw.rectangle(box, _PAPER)
-    draw.text((image.width / 2, (box[1] + box[3]) / 2), text, _INK, _font(size), "mm")
+    draw.text((image.width / 2, (box[1] + box[3]) / 2), text, _INK, font_of(size), "mm")
 
 
 def _outlined(image: Image.Image, segments: npt.NDArray[Any] | None) -> Image.Image:
@@ -221,7 +221,7 @@ def _image(pixels: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont:
     """Load the font anew: a font object is not for several threads."""
     return ImageFont.truetype(_FONT, size, layout_engine=ImageFont.Layout.BASIC)
 

@@ -6,7 +6,7 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .model_arguments import load_model
 from .output_files import UsageError
 
 if TYPE_CHECKING:
-    from onnxplain.explainers import Control
+    from onnxplain.explainers import Control, Explanation
 
 __all__ = ["Answer", "Explain", "local_answers", "remote_answers"]
 
@@ -36,11 +36,15 @@ class _Made(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """One explanation: of one input and one target."""
+    """One explanation: of one input and one target.
+
+    ``summary_png`` draws what a method of several inputs found out about them, for this target.
+    """
 
     made: _Made
     overlay_png: Callable[[], bytes]
     milliseconds: float
+    summary_png: Callable[[], bytes] | None = None
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -54,7 +58,9 @@ class Answer:
 
 
 Explain = Callable[[Mapping[str, Any], str, Any, Mapping[str, Any]], list[Answer]]
-"""Explains one input: ``image=`` or ``tensor=`` as a mapping, method, target, options."""
+"""Explains inputs: ``image=`` or ``tensor=`` as a mapping, method, target, options.
+
+Of several inputs the answers are image-major, with as many targets for each."""
 
 
 @contextmanager
@@ -82,7 +88,15 @@ def local_answers(arguments: argparse.Namespace, environment: Environment) -> It
             start = time.perf_counter()
             found = _interruptible(call, control)
         passed = 1000 * (time.perf_counter() - start)
-        return [Answer(one, partial(_png, one.overlay), passed) for one in found]
+        return [
+            Answer(
+                one,
+                partial(_png, one.overlay),
+                passed,
+                None if one.summary is None else partial(_summary_png, found, one),
+            )
+            for one in found
+        ]
 
     yield explain
 
@@ -135,6 +149,13 @@ def _png(draw: Callable[[], Any]) -> bytes:
     buffer = io.BytesIO()
     draw().save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _summary_png(explanations: Sequence[Explanation], of: Explanation) -> bytes:
+    from onnxplain.explainers.set_pictures import summary_picture
+
+    alike = [one for one in explanations if one.summary is of.summary]
+    return _png(partial(summary_picture, alike))
 
 
 def _drawn(png: bytes | None) -> bytes:

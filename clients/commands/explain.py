@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .answers import Answer, local_answers, remote_answers
 from .environment import Environment, ExitCode
@@ -19,6 +19,9 @@ from .method_options import (
 )
 from .model_arguments import add_model_arguments
 from .output_files import OutputFiles, UsageError
+
+if TYPE_CHECKING:
+    from onnxplain.graph_rewrites import Method
 
 __all__ = ["add_arguments", "run"]
 
@@ -81,17 +84,21 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     reports: list[dict[str, Any]] = []
     worst = ExitCode.OK
     with explain(arguments, environment) as answers_of:
-        for n, image in enumerate(arguments.images):
+        for numbers in _together(method, len(arguments.images)):
+            given = [arguments.images[n] for n in numbers]
             try:
-                answers = answers_of(_input(image, environment), method.name, target, options)
+                answers = answers_of(_inputs(given, environment), method.name, target, options)
             except Exception as error:
                 code = exit_code(error)
-                if len(arguments.images) == 1 or code is ExitCode.INTERNAL:
+                if len(given) == len(arguments.images) or code is ExitCode.INTERNAL:
                     raise
-                environment.say(f"onnxplain: error: {image}: {describe(error, code)}")
+                environment.say(f"onnxplain: error: {given[0]}: {describe(error, code)}")
                 worst = max(worst, code)
                 continue
-            reports += [_written(answer, image, n, files) for answer in answers]
+            each = len(answers) // len(numbers)
+            for place, answer in enumerate(answers):
+                n = numbers[place // each]
+                reports.append(_written(answer, arguments.images[n], n, files))
     _report(reports, arguments, environment)
     return worst
 
@@ -146,6 +153,26 @@ def _files(
     }
 
 
+def _together(method: Method, n_images: int) -> list[range]:
+    """Return which pictures are explained by one call: all of them, or each by its own."""
+    from onnxplain.graph_rewrites import Inputs
+
+    numbers = range(n_images)
+    if method.inputs is Inputs.SINGLY:
+        return [numbers[n : n + 1] for n in numbers]
+    return [numbers]
+
+
+def _inputs(images: list[str], environment: Environment) -> dict[str, Any]:
+    """Return pictures, or tensors, as the keyword argument they are given by."""
+    found = [_input(image, environment) for image in images]
+    if len(found) == 1:
+        return found[0]
+    if any("tensor" in one for one in found):
+        raise UsageError("several .npy arrays are not explained together: give pictures")
+    return {"image": [one["image"] for one in found]}
+
+
 def _input(image: str, environment: Environment) -> dict[str, Any]:
     """Return the picture or tensor as the keyword argument it is given by."""
     if image == "-":
@@ -172,6 +199,9 @@ def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) 
         paths["picture"].write_bytes(answer.overlay_png())
         if report["profile"]:
             paths["profile"] = _plotted(report["profile"], paths["picture"])
+        if n == 0 and answer.summary_png is not None:
+            paths["summary"] = files["picture"].prepared_summary(report["method"], target)
+            paths["summary"].write_bytes(answer.summary_png())
     if "array" in paths:
         _save(answer, paths["array"])
     return {"image": image} | report | {"files": {kind: str(path) for kind, path in paths.items()}}

@@ -64,9 +64,20 @@ class OutputFiles:
 
     def path(self, n: int, method: str, target: object, layer: str = "") -> Path:
         """Return the file of picture number ``n`` (from 0), this target and this layer."""
+        return self._formatted(self._images[n], n + 1, method, target, layer)
+
+    def prepared_summary(self, method: str, target: object) -> Path:
+        """Return the file of what all pictures have in common, with its folder made."""
+        path = self._formatted("all", 0, method, target)
+        if "{image}" not in self._pattern and "{n}" not in self._pattern:
+            path = path.with_stem(f"{path.stem}_all")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _formatted(self, image: str, n: int, method: str, target: object, layer: str = "") -> Path:
         fields = {
-            "image": self._images[n],
-            "n": n + 1,
+            "image": image,
+            "n": n,
             "method": method,
             "target": str(target).replace(":", "x").replace(",", "_"),
             "layer": re.sub(r"[^\w.-]+", "_", layer).strip("_"),

@@ -1,0 +1,63 @@
+"""Methods of several pictures, by the command line and by a server."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.commands import Ended
+
+FEW = ["--n-segments", 4, "--n-samples", 20]
+OPTIONS = {
+    "sp_lime": [*FEW, "--n-picks", 2, "--segmenter", "grid"],
+    "k_lime": [*FEW, "--min-members", 2, "--n-clusters", 2, "--target", "top2"],
+    "lime_sup": [*FEW, "--min-members", 2, "--max-depth", 1, "--target", "bee"],
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Six pictures, half of them bright."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for n in range(6):
+        pixels = random.integers(0, 100, (40, 50, 3)) + 150 * (n % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{n}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize(("method", "options"), OPTIONS.items())
+def test_pictures_are_explained_together_and_drawn(method, options, model, images, tmp_path):
+    out = tmp_path / "{n}_{method}_{target}.png"
+    argv = ["explain", model, *images, "--method", method, *options, "--json", "-o", out]
+    reports = Ended(argv).json
+    n_targets = 2 if method == "k_lime" else 1
+    assert len(reports) == 6 * n_targets
+    assert [report["image"] for report in reports[::n_targets]] == list(map(str, images))
+    summary = reports[0]["summary"]
+    assert all(report["summary"] == summary for report in reports[::n_targets])
+    drawn = [report["files"]["summary"] for report in reports[:n_targets]]
+    assert drawn == [
+        str(tmp_path / f"0_{method}_{one['target']}.png") for one in reports[:n_targets]
+    ]
+    for path in drawn:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 224
+    assert not any("summary" in report["files"] for report in reports[n_targets:])
+    if method != "sp_lime":
+        leaves = [group for group in summary["groups"] if not group["split"]]
+        # Bright pictures and dark ones are apart.
+        assert sorted(group["members"] for group in leaves) == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_the_drawing_beside_a_single_file_has_a_name_of_its_own(model, images, tmp_path):
+    argv = ["explain", model, images[0], "--method", "k_lime", *FEW, "-o", tmp_path / "a.png"]
+    assert Ended(argv).code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a_all.png"}
+
+
+def test_arrays_are_not_explained_together(model, tmp_path):
+    array = tmp_path / "a.npy"
+    np.save(array, np.zeros((3, 32, 32), np.float32))
+    ended = Ended(["explain", model, array, array, "--method", "k_lime"])
+    assert ended.code == 2
+    assert "several .npy arrays are not explained together" in ended.err
