@@ -7,29 +7,26 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Inputs, Interface, Method, get_method, one_by_one
+from onnxplain.graph_rewrites import Interface, get_method
 from onnxplain.graph_rewrites.patterns import Folded
 
 from .access import Applicability, applicability, check_access
-from .classifier import Classifier, ScoreKind, Scores
+from .classifier import Classifier
 from .clock import Clock
 from .control import Control
-from .explanation import Explanation, Provenance, caveats, finite
+from .explanation import Explanation
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
-from .outcome import Outcome, carry_out, carry_out_set
-from .prediction import Prediction, predict
+from .prediction import TOP, Prediction, predict
 from .predictor import Predictor
 from .preprocessing import Preprocessing
+from .question import Question
 from .sources import PreprocessingLike, read_labels, read_preprocessing
-from .targets import Target, Targets, is_several, resolve_targets
+from .targets import Target, is_several
 from .white_box import WhiteBox
 
 __all__ = ["Model"]
-
-_TOP = 5
 
 
 class Model:
@@ -112,7 +109,7 @@ class Model:
         *,
         tensor: npt.ArrayLike | None = None,
         preprocessing: PreprocessingLike | None = None,
-        top: int = _TOP,
+        top: int = TOP,
     ) -> Prediction:
         """Return the classes of the highest scores for one image or tensor; see `explain`."""
         (prepared,) = self._prepare(image, tensor, preprocessing)
@@ -196,17 +193,21 @@ class Model:
         clock = Clock(partial(control.report, done=0, total=0))
         with clock.stage("preprocess"):
             inputs = self._prepare(image, tensor, preprocessing)
-        if declared.inputs is not Inputs.SINGLY:
-            return self._explain_set(
-                declared, resolved, inputs, target, control or Control(), clock
-            )
-        return [
-            explanation
-            for prepared in inputs
-            for explanation in self._explain_one(
-                declared, resolved, prepared, target, control, clock
-            )
-        ]
+        question = Question(
+            method=declared,
+            options=resolved,
+            target=target,
+            model_name=self.name,
+            model_sha256=self.sha256,
+            provider=self.provider,
+            threads=self.threads,
+            labels=self.labels,
+            classifier=self._classifier,
+            graphs=self._graphs,
+            control=control,
+            clock=clock,
+        )
+        return question.answer(inputs)
 
     def _prepare(
         self,
@@ -216,117 +217,3 @@ class Model:
     ) -> list[PreparedInput]:
         known = self.preprocessing if preprocessing is None else read_preprocessing(preprocessing)
         return prepare(image, tensor, known, self._classifier)
-
-    def _explain_one(
-        self,
-        method: Method,
-        options: Mapping[str, Any],
-        prepared: PreparedInput,
-        target: Target,
-        control: Control,
-        clock: Clock,
-    ) -> list[Explanation]:
-        kind: ScoreKind = options.get("score", "logit")
-        with clock.stage("predict"):
-            scores = self._classifier.scores(prepared.x, control)
-            of_kind = scores.of_kind(kind)
-        targets = resolve_targets(target, of_kind[0], self.labels)
-        outcomes = [
-            carry_out(
-                method, one, prepared, targets, self._classifier, self._graphs, control, clock
-            )
-            for one in one_by_one(options)
-        ]
-        return self._explanations(method, prepared, scores, kind, targets, outcomes, clock)
-
-    def _explain_set(
-        self,
-        method: Method,
-        options: Mapping[str, Any],
-        inputs: Sequence[PreparedInput],
-        target: Target,
-        control: Control,
-        clock: Clock,
-    ) -> list[Explanation]:
-        kind: ScoreKind = options.get("score", "logit")
-        with clock.stage("predict"):
-            scores = [self._classifier.scores(one.x, control) for one in inputs]
-            of_kind = np.concatenate([one.of_kind(kind) for one in scores])
-        meant = of_kind
-        if method.inputs is Inputs.ALIKE:
-            meant = np.broadcast_to(of_kind.mean(axis=0), of_kind.shape)
-        targets = [resolve_targets(target, row, self.labels) for row in meant]
-        explained = np.concatenate(
-            [
-                own.extend(row[None])[:, list(own.columns)]
-                for own, row in zip(targets, of_kind, strict=True)
-            ]
-        )
-        outcomes = carry_out_set(
-            method, options, inputs, targets, explained, self._classifier, control, clock
-        )
-        return [
-            explanation
-            for one, own_scores, own, outcome in zip(inputs, scores, targets, outcomes, strict=True)
-            for explanation in self._explanations(
-                method, one, own_scores, kind, own, [outcome], clock
-            )
-        ]
-
-    def _explanations(
-        self,
-        method: Method,
-        prepared: PreparedInput,
-        scores: Scores,
-        kind: ScoreKind,
-        targets: Targets,
-        outcomes: Sequence[Outcome],
-        clock: Clock,
-    ) -> list[Explanation]:
-        """Return what was found for one input: for each target all outcomes."""
-        explained = targets.extend(scores.of_kind(kind))[0, list(targets.columns)]
-        provenances = [self._provenance(outcome, prepared, clock) for outcome in outcomes]
-        prediction = predict(scores, self.labels, _TOP)
-        return [
-            Explanation(
-                method=method.name,
-                target=asked.index,
-                target_weights=None if asked.index is not None else asked.weights,
-                label=asked.label(self.labels),
-                score=float(score),
-                score_kind=kind,
-                attribution=result.attribution,
-                heatmap=finite(result.heatmap, method.name),
-                native_heatmap=(
-                    result.heatmap if result.native_heatmap is None else result.native_heatmap
-                ),
-                segments=result.segments,
-                coefficients=result.coefficients,
-                residual=result.residual,
-                measures=result.measures,
-                profile=result.profile,
-                summary=result.summary,
-                prediction=prediction,
-                picture=prepared.picture,
-                warnings=(*outcome.notices, *caveats(result, outcome.options)),
-                provenance=provenance,
-            )
-            for position, (asked, score) in enumerate(zip(targets.items, explained, strict=True))
-            for outcome, provenance in zip(outcomes, provenances, strict=True)
-            for result in [outcome.results[position]]
-        ]
-
-    def _provenance(self, outcome: Outcome, prepared: PreparedInput, clock: Clock) -> Provenance:
-        return Provenance(
-            options=dict(outcome.options),
-            model_name=self.name,
-            model_sha256=self.sha256,
-            layer=outcome.layer,
-            preprocessing=prepared.preprocessing.to_dict() if prepared.preprocessing else None,
-            provider=self.provider,
-            threads=self.threads,
-            batch_size=outcome.batch_size,
-            seed=outcome.options.get("seed"),
-            evaluations=1 + outcome.evaluations,
-            timings_ms=dict(clock.ms),
-        )

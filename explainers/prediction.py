@@ -9,7 +9,10 @@ import numpy as np
 
 from .classifier import Scores
 
-__all__ = ["ClassScore", "Prediction", "predict"]
+__all__ = ["TOP", "ClassScore", "Prediction", "predict"]
+
+#: Classes told of where nobody asks for more.
+TOP = 5
 
 
 @dataclass(frozen=True)
