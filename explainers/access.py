@@ -56,7 +56,8 @@ def check_access(method: Method, graphs: WhiteBox | None, place: str) -> None:
         usable = [one.name for one in list_methods() if one.access is Access.FORWARD]
         raise FailedPrecondition(
             "GRAPH_UNAVAILABLE",
-            f"{reason}; use {', '.join(usable)}, or load the model's file",
+            f"{method.name} does not apply: {reason}; use {', '.join(usable)}, or load the "
+            "model's file",
             violations=[Violation("method", reason)],
         )
 
@@ -64,4 +65,4 @@ def check_access(method: Method, graphs: WhiteBox | None, place: str) -> None:
 def _no_graph(method: Method, place: str) -> str:
     if method.access is Access.FORWARD:
         return ""
-    return f"{method.name} needs the model's graph, and {place} gives only the model's answers"
+    return f"the model's graph is needed, and {place} gives only the model's answers"

@@ -46,13 +46,13 @@ class Provenance:
     options
         The method's options, every one with the value that was in effect.
     model_name, model_sha256
-        The model and its file's hash.
+        The model and its file's hash; empty for a model elsewhere.
     layer
         The tensor taken as feature map, if any.
     preprocessing
         What turned the image into the input; ``None`` when the input was a tensor.
     provider, threads
-        onnxruntime's execution provider and its threads.
+        onnxruntime's execution provider and its threads; of a model elsewhere its address, and 0.
     batch_size
         Rows of one forward pass.
     seed
