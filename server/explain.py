@@ -56,7 +56,9 @@ def _explain(served: ServedModel, order: Order, control: Control) -> explain_pb2
             control=control,
             **order.options,
         )
-        response = explain_response(explanations, served.files.version, order.output, clock)
+        response = explain_response(
+            explanations, order.n_inputs, served.files.version, order.output, clock
+        )
     except InvalidArgument as error:
         raise in_request_terms(error, order.method) from None
     response.timings.stages_ms.update(explanations[0].provenance.timings_ms)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnxplain.explainers import Preprocessing, Target
-from onnxplain.graph_rewrites import InvalidArgument, Violation, get_method
+from onnxplain.graph_rewrites import Inputs, InvalidArgument, Violation, get_method
 from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
 from onnxplain.proto.codec import CodecError, array_from_tensor
 from onnxplain.proto.preprocessing import preprocessing_to_json
@@ -34,15 +34,23 @@ _FIELDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a request asks for, as `Model.explain_all` takes it; image or tensor is ``None``."""
+    """What a request asks for, as `Model.explain_all` takes it; image or tensor is ``None``.
+
+    Several inputs are a list of images.
+    """
 
     method: str
     options: Mapping[str, Any]
-    image: bytes | None
+    image: bytes | list[bytes] | None
     tensor: npt.NDArray[Any] | None
     preprocessing: Preprocessing | None
     target: Target
     output: explain_pb2.OutputOptions
+
+    @property
+    def n_inputs(self) -> int:
+        """How many inputs it is about."""
+        return len(self.image) if isinstance(self.image, list) else 1
 
 
 def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Order:
@@ -58,10 +66,11 @@ def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Or
         reader.wrong("REQUEST_INVALID", "model.name", "name a model; ListModels lists them")
     method, options = reader.method(request.method)
     image, tensor = reader.picture_or_tensor(request.input)
+    further = reader.further(request.further_inputs, method, image)
     order = Order(
         method=method,
         options=options,
-        image=image,
+        image=[image, *further] if image is not None and further else image,
         tensor=tensor,
         preprocessing=reader.preprocessing(request.input),
         target=reader.target(request.target, max_targets, _n_layers(options)),
@@ -160,6 +169,27 @@ class _Reader:
             text = "set input.image, the bytes of a picture file, or input.tensor"
             self.wrong("INPUT_INVALID", "input", text)
         return None, None
+
+    def further(
+        self, given: Sequence[types_pb2.Input], method: str, first: bytes | None
+    ) -> list[bytes]:
+        """Return the pictures beside the first."""
+        if given and method and get_method(method).inputs is Inputs.SINGLY:
+            text = f"{method} explains every input on its own: make a call for each"
+            self.wrong("INPUT_INVALID", "further_inputs", text)
+        elif given and first is None:
+            text = "several inputs are pictures: set input.image, or send the tensor alone"
+            self.wrong("INPUT_INVALID", "further_inputs", text)
+        for position, one in enumerate(given):
+            field = f"further_inputs[{position}]"
+            if one.WhichOneof("kind") != "image":
+                self.wrong(
+                    "INPUT_INVALID", field, f"set {field}.image, the bytes of a picture file"
+                )
+            if one.WhichOneof("preprocessing_override"):
+                text = f"{field} sets a preprocessing; that of input holds for all"
+                self.wrong("INPUT_INVALID", field, text)
+        return [one.image.data for one in given]
 
     def preprocessing(self, given: types_pb2.Input) -> Preprocessing | None:
         kind = given.WhichOneof("preprocessing_override")

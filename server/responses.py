@@ -13,19 +13,26 @@ from onnxplain.proto.codec import enum_from_choice, tensor_from_array
 from onnxplain.proto.preprocessing import preprocessing_from_json
 from onnxplain.proto.specs import spec_from_options
 
+from .summaries import summary_messages
+
 __all__ = ["explain_response"]
 
 
 def explain_response(
     explanations: Sequence[Explanation],
+    n_inputs: int,
     version: str,
     output: explain_pb2.OutputOptions,
     clock: Clock,
 ) -> explain_pb2.ExplainResponse:
-    """Return the answer to one call, whose ``explanations`` are of one input.
+    """Return the answer to one call.
 
     Parameters
     ----------
+    explanations
+        Image-major, as `Model.explain_all` returns them.
+    n_inputs
+        How many inputs they are of.
     version
         Of the model that answered.
     output
@@ -35,17 +42,23 @@ def explain_response(
     """
     with clock.stage("render"):
         overlays = [_overlay_png(one, output) for one in explanations]
+        n_each = len(explanations) // n_inputs
+        summaries = summary_messages(explanations, n_each, drawn=output.HasField("overlay"))
     with clock.stage("encode"):
-        first = explanations[0]
+        first, *further = explanations[::n_each]
         response = explain_pb2.ExplainResponse(
             attributions=[
                 _attribution(one, output, png)
                 for one, png in zip(explanations, overlays, strict=True)
             ],
             provenance=_provenance(explanations, version),
+            summaries=summaries,
         )
+        evaluations = (one.provenance.evaluations for one in (first, *further))
+        response.provenance.evaluations = sum(evaluations)
         if output.prediction:
             response.prediction.CopyFrom(_prediction(first.prediction))
+            response.further_predictions.extend(_prediction(one.prediction) for one in further)
     return response
 
 
@@ -120,6 +133,5 @@ def _provenance(explanations: Sequence[Explanation], version: str) -> explain_pb
         threads=made.threads,
         batch_size=made.batch_size,
         seed=made.seed,
-        evaluations=made.evaluations,
         versions=made.versions,
     )

@@ -129,7 +129,15 @@ def remote_answers(arguments: argparse.Namespace, environment: Environment) -> I
                 )
             passed = 1000 * (time.perf_counter() - start)
             results = found if isinstance(found, list) else [found]
-            return [Answer(one, partial(_drawn, one.overlay_png), passed) for one in results]
+            return [
+                Answer(
+                    one,
+                    partial(_drawn, one.overlay_png),
+                    passed,
+                    None if one.summary is None else partial(_drawn, one.summary_png),
+                )
+                for one in results
+            ]
 
         yield explain
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -104,7 +104,7 @@ class Client:
 
     def explain(
         self,
-        image: ImageLike | None = None,
+        image: ImageLike | Sequence[ImageLike] | None = None,
         *,
         model: str,
         version: str = "",
@@ -123,7 +123,7 @@ class Client:
         ----------
         image
             A path, the bytes of a PNG, JPEG or WebP file, a PIL image or a uint8 array
-            ``[H, W, C]``.
+            ``[H, W, C]``; or a list of these, for the methods that explain several together.
         model, version
             The model's name there, and one of its versions; by default the greatest.
         method
@@ -149,7 +149,8 @@ class Client:
         Returns
         -------
         Result or list of Result
-            One for one target and layer; else a list: for each target all layers.
+            One for one image, target and layer; else a list: for each image all targets, for each
+            of these all layers.
 
         Raises
         ------
@@ -158,11 +159,14 @@ class Client:
         OSError
             The image is a path that cannot be read.
         """
+        several = isinstance(image, list | tuple) and image
+        first, *further = cast("list[Any]", image if several else [image])
         try:
             wanted = explain_pb2.ExplainRequest(
                 model=ModelRef(name=model, version=version),
                 method=spec_from_options(method, options),
-                input=input_message(image, tensor, preprocessing),
+                input=input_message(first, tensor, preprocessing),
+                further_inputs=[input_message(one, None, None) for one in further],
                 target=target_message(target),
                 output=_output(arrays, overlay),
             )
@@ -174,8 +178,9 @@ class Client:
             results = results_of(response, request_id)
         except CodecError as error:
             raise error_of_codec(error, grpc.StatusCode.INTERNAL) from None
-        asked = (target, options.get("layer"))
-        listed = any(isinstance(one, list | tuple | np.ndarray) for one in asked)
+        asked = (image, target, options.get("layer"))
+        listed = any(isinstance(one, list | tuple) for one in asked)
+        listed = listed or isinstance(target, np.ndarray)
         return results if listed or len(results) > 1 else results[0]
 
     def list_methods(self, *, timeout: float | None = None) -> list[catalog_pb2.Method]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
 from onnxplain.proto.codec import array_from_tensor, choice_from_enum
@@ -98,6 +99,11 @@ class Result:
         Further numbers of the method, such as LIME's ``r2``.
     profile
         With the option ``profile``: sums of relevance by tensor, from the score to the image.
+    summary
+        Of a method that explains several images together, what it finds out about them for this
+        target: the message ``SetSummary`` of ``explain.proto`` as a dictionary, with its ``kind``.
+    summary_png
+        The same drawn, as a PNG file, when overlays are asked for.
     prediction
         What the model says about the image.
     overlay_png
@@ -126,6 +132,8 @@ class Result:
     residual: float | None
     measures: Mapping[str, float]
     profile: Mapping[str, float]
+    summary: Mapping[str, Any] | None
+    summary_png: bytes | None
     prediction: Prediction
     overlay_png: bytes | None
     warnings: tuple[Notice, ...]
@@ -135,7 +143,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but arrays and picture, as JSON values."""
         rest = {"prediction", "warnings", "provenance", "measures", "profile"}
-        without = {"overlay_png", *rest, *_ARRAYS}
+        without = {"overlay_png", "summary_png", *rest, *_ARRAYS}
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -154,7 +162,7 @@ _ARRAYS = ("attribution", "heatmap", "native_heatmap", "segments", "coefficients
 
 
 def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[Result]:
-    """Return the results of an answer, one per target and layer.
+    """Return the results of an answer, one per input, target and layer.
 
     Raises
     ------
@@ -164,7 +172,12 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
     method, options = _method(response.provenance.method)
     provenance = _provenance(response, options)
     several = isinstance(options.get("layer"), list)
-    prediction = Prediction(tuple(_class_score(one) for one in response.prediction.top))
+    predictions = [
+        Prediction(tuple(_class_score(one) for one in prediction.top))
+        for prediction in (response.prediction, *response.further_predictions)
+    ]
+    n_each = max(1, len(response.attributions) // len(predictions))
+    summaries = [_summary(one) for one in response.summaries] or [({}, None)]
     return [
         Result(
             method=method,
@@ -176,15 +189,27 @@ def results_of(response: explain_pb2.ExplainResponse, request_id: str) -> list[R
             residual=_optional(one, "residual"),
             measures=dict(one.measures),
             profile={found.tensor: found.sum for found in one.profile},
-            prediction=prediction,
+            summary=summaries[place % len(summaries)][0] or None,
+            summary_png=summaries[place % len(summaries)][1],
+            prediction=predictions[place // n_each],
             overlay_png=one.overlay_png or None,
             warnings=tuple(Notice(notice.code, notice.message) for notice in one.warnings),
             provenance=_at(provenance, one.layer) if several else provenance,
             request_id=request_id,
             **{name: _array(one, name) for name in _ARRAYS},
         )
-        for one in response.attributions
+        for place, one in enumerate(response.attributions)
     ]
+
+
+def _summary(message: explain_pb2.SetSummary) -> tuple[dict[str, Any], bytes | None]:
+    kind = message.WhichOneof("kind") or ""
+    found = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    ).get(kind, {})
+    for group in (*found.get("groups", ()), found.get("everything", {})):
+        group.setdefault("split", None)
+    return found | {"kind": kind}, message.picture_png or None
 
 
 def _method(spec: methods_pb2.MethodSpec) -> tuple[str, dict[str, Any]]:

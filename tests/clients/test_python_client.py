@@ -151,7 +151,8 @@ def test_the_overlay_is_a_png_drawn_as_asked(client, picture):
 def test_a_result_is_json_but_for_its_arrays(client, picture):
     result = client.explain(picture, model="cnn", overlay=True)
     values = json.loads(json.dumps(result.to_dict()))
-    assert set(values) == set(vars(result)) - {*ARRAYS, "overlay_png"}
+    pictures = {"overlay_png", "summary_png"}
+    assert set(values) == set(vars(result)) - {*ARRAYS, *pictures}
     assert values["provenance"]["options"] == {"relu": True, "layer": None}
     assert values["provenance"]["model_version"] == "1"
     assert {"queue", "total", "run"} <= set(values["provenance"]["timings_ms"])

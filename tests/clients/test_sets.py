@@ -1,10 +1,19 @@
 """Methods of several pictures, by the command line and by a server."""
 
+import json
+
 import numpy as np
 import pytest
+from onnxplain.clients.python import ExplainError
+from onnxplain.graph_rewrites import InvalidArgument
+from onnxplain.proto.explain_pb2 import ExplainRequest
+from onnxplain.proto.types_pb2 import EncodedImage, Input, ModelRef, Tensor
+from onnxplain.server.requests import read_request
 from PIL import Image
 
 from tests.commands import Ended
+from tests.conftest import LABELS
+from tests.models import PREPROCESSING
 
 FEW = ["--n-segments", 4, "--n-samples", 20]
 OPTIONS = {
@@ -61,3 +70,50 @@ def test_arrays_are_not_explained_together(model, tmp_path):
     ended = Ended(["explain", model, array, array, "--method", "k_lime"])
     assert ended.code == 2
     assert "several .npy arrays are not explained together" in ended.err
+
+
+@pytest.mark.parametrize(("method", "options"), OPTIONS.items())
+def test_a_server_gives_the_same(method, options, repository, server, images, tmp_path):
+    preprocessing = tmp_path / "labelled.json"
+    preprocessing.write_text(json.dumps(PREPROCESSING | {"labels": LABELS}))
+    local = [repository / "cnn" / "1" / "model.onnx", "--preprocessing", preprocessing]
+    argv = [*images, "--method", method, *options, "--json"]
+    here = Ended(["explain", *local, *argv, "-o", f"{tmp_path}/here/"]).json
+    there = Ended(["explain", "cnn", "--server", server, *argv, "-o", f"{tmp_path}/there/"]).json
+    assert len(here) == len(there)
+    for one, other in zip(here, there, strict=True):
+        for name in ("image", "target", "score", "summary", "measures"):
+            assert one[name] == other[name], name
+        scores = [[score["logit"] for score in x["prediction"]["top"]] for x in (one, other)]
+        assert scores[0] == scores[1]
+        for kind, path in one["files"].items():
+            with Image.open(path) as drawn, Image.open(other["files"][kind]) as sent:
+                np.testing.assert_array_equal(np.asarray(drawn), np.asarray(sent))
+
+
+def test_a_set_is_asked_of_the_methods_that_take_one(client, images):
+    with pytest.raises(ExplainError, match="explains every input on its own") as caught:
+        client.explain(images, model="cnn", method="lime")
+    assert [one.subject for one in caught.value.violations] == ["further_inputs"]
+    found = client.explain(images[:1], model="cnn", method="k_lime", n_samples=20)
+    assert [one.summary["kind"] for one in found] == ["clusters"]
+
+
+@pytest.mark.parametrize(
+    ("first", "further", "field"),
+    [
+        (Input(image=EncodedImage(data=b"x")), Input(), "further_inputs[0]"),
+        (Input(tensor=Tensor()), Input(image=EncodedImage(data=b"x")), "further_inputs"),
+        (
+            Input(image=EncodedImage(data=b"x")),
+            Input(image=EncodedImage(data=b"x"), preset="imagenet"),
+            "further_inputs[0]",
+        ),
+    ],
+)
+def test_further_inputs_are_pictures_prepared_like_the_first(first, further, field):
+    request = ExplainRequest(model=ModelRef(name="cnn"), input=first, further_inputs=[further])
+    request.method.k_lime.SetInParent()
+    with pytest.raises(InvalidArgument) as caught:
+        read_request(request, max_targets=1)
+    assert field in [violation.subject for violation in caught.value.violations]
