@@ -23,18 +23,8 @@ from .features import feature_layer, find_features
 from .interface import Interface, expose_scores
 from .loading import ModelSource, provenance_of, read_model
 from .masking import MaskedModel, MaskForm, prepend_masking
-from .method import (
-    Access,
-    Help,
-    Inputs,
-    Method,
-    Option,
-    Range,
-    declare,
-    get_method,
-    list_methods,
-    one_by_one,
-)
+from .method import Access, Inputs, Method, declare, get_method, list_methods
+from .option import Help, Option, Range, one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
 from .splitting import Split, split
 

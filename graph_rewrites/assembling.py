@@ -16,8 +16,9 @@ from onnx_ir.passes import common as passes
 from .canonise import canonise
 from .errors import InvalidArgument, Violation
 from .loading import PROVENANCE_KEY, ModelSource, read_model
-from .method import Method, get_method, one_by_one
+from .method import Method, get_method
 from .naming import free_name, name_what_is_new
+from .option import one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
 
 __all__ = ["rewrite", "rewrite_canonical"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .method import Help, PerChannel, Range, Several
+from .option import Help, PerChannel, Range, Several
 
 __all__ = [
     "Add",

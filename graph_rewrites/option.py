@@ -1,0 +1,163 @@
+"""One option of a method: its type, its bounds and its meaning, read from an annotation."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Help", "Option", "PerChannel", "Range", "Several", "one_by_one", "options_of"]
+
+
+@dataclass(frozen=True)
+class Help:
+    """Annotation: what an option means, in one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Annotation: inclusive bounds of a number; ``None`` is unbounded."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class Several:
+    """Annotation: callers may give several values, and the method is carried out for each."""
+
+
+@dataclass(frozen=True)
+class PerChannel:
+    """Annotation: one value for all channels, or one for each; the method gets them together."""
+
+
+class Together(tuple[Any, ...]):
+    """Values that belong together, as of an option with one value for each channel."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a method, as read from the declaring function's signature."""
+
+    name: str
+    type: type[bool] | type[int] | type[float] | type[str]
+    default: bool | int | float | str | None
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False
+    several: bool = False
+    together: bool = False
+
+    def check(self, value: Any) -> Any:
+        """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed.
+
+        Where there may be ``several`` values, a list is a tuple of them; where they belong
+        ``together``, one value is too.
+        """
+        if value is None and self.optional:
+            return None
+        if self.several and isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("the list is empty; leave the option out, or give a value")
+            values = (self._check_one(one) for one in value)
+            return Together(values) if self.together else tuple(values)
+        return Together([self._check_one(value)]) if self.together else self._check_one(value)
+
+    def _check_one(self, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.type is float and number:
+            value = float(value)
+        elif self.type is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not self.type and not (self.type is int and _is_integer(value)):
+            raise ValueError(f"{value!r} is not {_ARTICLES[self.type]}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
+        if self.type in (int, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{value!r} is not finite")
+            if self.minimum is not None and value < self.minimum:
+                raise ValueError(f"{value!r} is below {self.minimum:g}")
+            if self.maximum is not None and value > self.maximum:
+                raise ValueError(f"{value!r} is above {self.maximum:g}")
+        return self.type(value)
+
+    def parse(self, text: str) -> Any:
+        """Read the value from text, as a command line gives it."""
+        if self.optional and text.lower() in ("", "none"):
+            return None
+        if self.type is bool:
+            words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+            if text.lower() not in words:
+                raise ValueError(f"{text!r} is not true or false")
+            return words[text.lower()]
+        try:
+            value = self.type(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not {_ARTICLES[self.type]}") from None
+        return self.check(value)
+
+
+_ARTICLES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
+
+def _is_integer(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def one_by_one(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return resolved options once for each value of those that were given several."""
+    several = {name: value for name, value in options.items() if type(value) is tuple}
+    return [
+        dict(options, **dict(zip(several, values, strict=True)))
+        for values in itertools.product(*several.values())
+    ]
+
+
+def options_of(function: Callable[..., Any]) -> tuple[Option, ...]:
+    """Return the options that a function's keyword-only parameters declare."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    return tuple(
+        _option(parameter.name, hints[parameter.name], parameter.default)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    )
+
+
+def _option(name: str, hint: Any, default: Any) -> Option:
+    base, *extras = (
+        typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+    )
+    optional = False
+    if typing.get_origin(base) in (typing.Union, types.UnionType):
+        optional = True
+        (base,) = [part for part in typing.get_args(base) if part is not type(None)]
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(base) is Literal:
+        choices, base = typing.get_args(base), str
+    help_text = next(extra.text for extra in extras if isinstance(extra, Help))
+    bounds = next((extra for extra in extras if isinstance(extra, Range)), Range())
+    return Option(
+        name=name,
+        type=base,
+        default=default,
+        help=help_text,
+        choices=choices,
+        minimum=bounds.minimum,
+        maximum=bounds.maximum,
+        optional=optional,
+        several=any(isinstance(extra, Several | PerChannel) for extra in extras),
+        together=any(isinstance(extra, PerChannel) for extra in extras),
+    )
