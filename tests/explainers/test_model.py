@@ -1,6 +1,5 @@
 """load() and explain(): the numbers are the model's own, whatever way they are asked for."""
 
-import itertools
 import json
 import threading
 
@@ -94,21 +93,6 @@ def test_one_input_and_one_target_is_one_explanation_else_a_list_image_major():
     assert found[0].score >= found[1].score
     alone = explain(tensor=TENSOR[1], method="saliency", target=found[2].target)
     np.testing.assert_allclose(alone.heatmap, found[2].heatmap, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("method", ["grad_cam", "eigen_cam", "lrp"])
-def test_several_layers_have_an_explanation_each_after_image_and_target(method):
-    explain = model().explain
-    layers = ["relu2", "relu1"]
-    found = explain(tensor=TENSOR[:2], method=method, target=[3, 0], layer=layers)
-    asked = itertools.product(TENSOR[:2], [3, 0], layers)
-    for one, (tensor, target, layer) in zip(found, asked, strict=True):
-        alone = explain(tensor=tensor, method=method, target=target, layer=layer)
-        np.testing.assert_allclose(one.heatmap, alone.heatmap, rtol=1e-4, atol=1e-7)
-        assert (one.target, one.provenance.layer) == (target, layer)
-        assert one.provenance.options == alone.provenance.options
-    (only,) = explain(tensor=TENSOR[0], method=method, target=3, layer=["relu1"])
-    assert only.provenance.options["layer"] == "relu1"
 
 
 def test_an_explanation_says_how_it_was_made(tmp_path):
@@ -261,17 +245,6 @@ def two_inputs():
         (lambda: model().explain(PICTURE, target=1.5), InvalidArgument, "TARGET_INVALID"),
         (lambda: model().explain(PICTURE, target=[]), InvalidArgument, "TARGET_INVALID"),
         (lambda: model().explain(PICTURE, target="top0"), InvalidArgument, "TARGET_INVALID"),
-        (lambda: model().explain(PICTURE, layer=[]), InvalidArgument, "OPTION_OUT_OF_RANGE"),
-        (
-            lambda: model().explain(PICTURE, layer=["relu1", 2]),
-            InvalidArgument,
-            "OPTION_OUT_OF_RANGE",
-        ),
-        (
-            lambda: model().explain(PICTURE, layer=["relu1", "rel"]),
-            InvalidArgument,
-            "UNKNOWN_LAYER",
-        ),
         (lambda: model().explain(PICTURE, method=None), InvalidArgument, "UNKNOWN_METHOD"),
         (lambda: model().explain(PICTURE, target="dog"), NotFound, "UNKNOWN_LABEL"),
         (lambda: model(labels=LABELS).explain(PICTURE, target="dgo"), NotFound, "UNKNOWN_LABEL"),
