@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from onnxplain.graph_rewrites import FailedPrecondition
+from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, Violation
 
 from .classifier import ScoreKind
 from .prediction import Prediction
@@ -21,7 +21,7 @@ from .summary import Summary
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Explanation", "Notice", "Provenance", "caveats", "finite", "versions"]
+__all__ = ["Explanation", "Notice", "Provenance", "caveats", "check_show", "finite", "versions"]
 
 _LARGE_RESIDUAL = 0.1
 _AMPLIFIED = 10.0
@@ -142,10 +142,23 @@ class Explanation:
     warnings: tuple[Notice, ...]
     provenance: Provenance
 
-    def overlay(self, **options: Any) -> Image.Image:
-        """Return the heatmap drawn over the picture; options as for `rendering.overlay`."""
-        from .rendering import overlay  # Matplotlib is slow to import
+    def overlay(self, *, show: int | None = None, **options: Any) -> Image.Image:
+        """Return the heatmap drawn over the picture; options as for `rendering.overlay`.
 
+        With ``show``, instead, so many segments that speak most for the class, as they are in the
+        picture, and the rest of it faded; for methods that weigh segments.
+
+        Raises
+        ------
+        InvalidArgument
+            ``OPTION_OUT_OF_RANGE``, and what drawing raises.
+        """
+        from .rendering import overlay, strongest_segments  # Matplotlib is slow to import
+
+        if show is not None:
+            check_show(show, self.method, weighs_segments=self.coefficients is not None)
+            if self.segments is not None and self.coefficients is not None:
+                return strongest_segments(self.picture, self.segments, self.coefficients, show=show)
         return overlay(self.picture, self.heatmap, **{"segments": self.segments, **options})
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,6 +176,25 @@ class Explanation:
         plain["summary"] = None if self.summary is None else dataclasses.asdict(self.summary)
         plain["measures"], plain["profile"] = dict(self.measures), dict(self.profile)
         return plain
+
+
+def check_show(show: int, method: str, *, weighs_segments: bool) -> None:
+    """Refuse to show no segments, or those of a method that weighs none.
+
+    Raises
+    ------
+    InvalidArgument
+        ``OPTION_OUT_OF_RANGE``.
+    """
+    message = ""
+    if not weighs_segments:
+        message = f"show is for methods that weigh segments, such as lime; {method} does not here"
+    elif show < 1:
+        message = f"show {show} is below 1: how many segments are to be seen?"
+    if message:
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE", message, violations=[Violation("show", message)]
+        )
 
 
 def finite(heatmap: FloatMap, method: str) -> FloatMap:

@@ -132,6 +132,7 @@ class Rendering(_message.Message):
     OPACITY_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
     COLOUR_BAR_FIELD_NUMBER: _builtins.int
+    SHOW_FIELD_NUMBER: _builtins.int
     colormap: _builtins.str
     """Name of a Matplotlib colormap. Empty: one for signed maps or one for unsigned maps."""
     opacity: _builtins.float
@@ -140,6 +141,10 @@ class Rendering(_message.Message):
     """Whether the colours are symmetric about 0. Unset: when the map has values below 0."""
     colour_bar: _builtins.bool
     """Whether a scale in numbers stands beside the picture. Unset: it does."""
+    show: _builtins.int
+    """Instead of the heatmap, so many segments that speak most for the class, as they are in the
+    picture, and the rest of it faded: for methods that weigh segments. At least 1.
+    """
     def __init__(
         self,
         *,
@@ -147,21 +152,26 @@ class Rendering(_message.Message):
         opacity: _builtins.float | None = ...,
         signed: _builtins.bool | None = ...,
         colour_bar: _builtins.bool | None = ...,
+        show: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_colour_bar", b"_colour_bar", "_opacity", b"_opacity", "_signed", b"_signed", "colour_bar", b"colour_bar", "opacity", b"opacity", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_colour_bar", b"_colour_bar", "_opacity", b"_opacity", "_show", b"_show", "_signed", b"_signed", "colour_bar", b"colour_bar", "opacity", b"opacity", "show", b"show", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_colour_bar", b"_colour_bar", "_opacity", b"_opacity", "_signed", b"_signed", "colormap", b"colormap", "colour_bar", b"colour_bar", "opacity", b"opacity", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_colour_bar", b"_colour_bar", "_opacity", b"_opacity", "_show", b"_show", "_signed", b"_signed", "colormap", b"colormap", "colour_bar", b"colour_bar", "opacity", b"opacity", "show", b"show", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__colour_bar: _TypeAlias = _typing.Literal["colour_bar"]  # noqa: Y015
     _WhichOneofArgType__colour_bar: _TypeAlias = _typing.Literal["_colour_bar", b"_colour_bar"]  # noqa: Y015
     _WhichOneofReturnType__opacity: _TypeAlias = _typing.Literal["opacity"]  # noqa: Y015
     _WhichOneofArgType__opacity: _TypeAlias = _typing.Literal["_opacity", b"_opacity"]  # noqa: Y015
+    _WhichOneofReturnType__show: _TypeAlias = _typing.Literal["show"]  # noqa: Y015
+    _WhichOneofArgType__show: _TypeAlias = _typing.Literal["_show", b"_show"]  # noqa: Y015
     _WhichOneofReturnType__signed: _TypeAlias = _typing.Literal["signed"]  # noqa: Y015
     _WhichOneofArgType__signed: _TypeAlias = _typing.Literal["_signed", b"_signed"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__colour_bar) -> _WhichOneofReturnType__colour_bar | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__opacity) -> _WhichOneofReturnType__opacity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__show) -> _WhichOneofReturnType__show | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__signed) -> _WhichOneofReturnType__signed | None: ...
 

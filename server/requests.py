@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnxplain.explainers import Preprocessing, Target
+from onnxplain.explainers.explanation import check_show
 from onnxplain.graph_rewrites import Inputs, InvalidArgument, Violation, get_method
 from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
 from onnxplain.proto.codec import CodecError, array_from_tensor
@@ -29,6 +30,7 @@ _FIELDS = {
     "preprocessing": "input.preprocessing",
     "colormap": "output.overlay.colormap",
     "opacity": "output.overlay.opacity",
+    "show": "output.overlay.show",
 }
 
 
@@ -80,6 +82,8 @@ def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Or
     if not 0 <= opacity <= 1:
         text = f"opacity {opacity:g} is not between 0 and 1"
         reader.wrong("OPTION_OUT_OF_RANGE", "output.overlay.opacity", text)
+    if order.output.overlay.HasField("show"):
+        reader.show(order.output.overlay.show, method)
     reader.finish()
     return order
 
@@ -148,6 +152,13 @@ class _Reader:
         except InvalidArgument as error:
             self.add(in_request_terms(error, method))
         return method, options
+
+    def show(self, n_segments: int, method: str) -> None:
+        try:
+            returned = get_method(method).returns if method else ()
+            check_show(n_segments, method, weighs_segments="coefficients" in returned)
+        except InvalidArgument as error:
+            self.add(in_request_terms(error))
 
     def picture_or_tensor(
         self, given: types_pb2.Input

@@ -91,7 +91,7 @@ def local_answers(arguments: argparse.Namespace, environment: Environment) -> It
         return [
             Answer(
                 one,
-                partial(_png, one.overlay),
+                partial(_png, partial(one.overlay, show=arguments.show)),
                 passed,
                 None if one.summary is None else partial(_summary_png, found, one),
             )
@@ -124,7 +124,7 @@ def remote_answers(arguments: argparse.Namespace, environment: Environment) -> I
                     target=target,
                     preprocessing=preprocessing,
                     arrays=arrays if arguments.array else (),
-                    overlay=bool(arguments.output),
+                    overlay=bool(arguments.output) and _rendering(arguments.show),
                     **options,
                 )
             passed = 1000 * (time.perf_counter() - start)
@@ -140,6 +140,10 @@ def remote_answers(arguments: argparse.Namespace, environment: Environment) -> I
             ]
 
         yield explain
+
+
+def _rendering(show: int | None) -> dict[str, int]:
+    return {} if show is None else {"show": show}
 
 
 def _interruptible(call: Callable[[], _T], control: Control) -> _T:

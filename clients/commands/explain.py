@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT.npy",
         help="write the heatmap as float32 [H, W]; OUT.npz: every array of the result",
     )
+    parser.add_argument(
+        "--show",
+        type=int,
+        metavar="N",
+        help="with -o, draw the N segments that speak most for the class as they are in the "
+        "picture, and the rest of it faded, for methods that weigh segments",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_model_arguments(parser)
     parser.add_argument("--server", metavar="HOST:PORT", help="ask this server")
@@ -77,6 +84,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     _check_place(arguments)
     method = get_method(arguments.method)
     options = parse_options(method, given_options(arguments))
+    _check_show(arguments, method)
     target = _target(arguments.target)
     layers = options.get("layer")
     files = _files(arguments, target, layers if isinstance(layers, list) else [])
@@ -113,6 +121,15 @@ def _check_place(arguments: argparse.Namespace) -> None:
         )
     if arguments.timeout and not arguments.server:
         raise UsageError("--timeout is for --server")
+
+
+def _check_show(arguments: argparse.Namespace, method: Method) -> None:
+    from onnxplain.explainers.explanation import check_show
+
+    if arguments.show is not None:
+        check_show(arguments.show, method.name, weighs_segments="coefficients" in method.returns)
+        if not arguments.output:
+            raise UsageError("--show is for the picture: add -o OUT.png")
 
 
 def _target(given: list[str] | None) -> Any:

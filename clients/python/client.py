@@ -140,7 +140,8 @@ class Client:
             Which arrays the answer is to hold; by default all the method has.
         overlay
             Whether the heatmap is to be drawn over the picture; or how: a mapping of
-            ``colormap``, ``opacity``, ``signed`` and ``colour_bar``.
+            ``colormap``, ``opacity``, ``signed`` and ``colour_bar``; or of ``show``, the number of
+            segments to be seen instead.
         timeout
             Seconds this call may take, by default the client's.
         **options
