@@ -72,14 +72,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     widen_halves(canonical)
     decode_quantised(canonical)
     _lift_constants(canonical)
-    passes.ShapeInferencePass()(canonical)
-    fold_constants(
-        canonical,
-        onnx_shape_inference=True,
-        input_size_limit=_FOLD_LIMIT,
-        output_size_limit=_FOLD_LIMIT,
-    )
-    _lift_constants(canonical)
+    _fold(canonical)
     _remove_dropout(canonical.graph)
     passes.IdentityEliminationPass()(canonical)
     passes.RemoveUnusedNodesPass()(canonical)
@@ -120,6 +113,24 @@ def _taken_apart(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _opset(proto: onnx.ModelProto) -> int:
     return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
+
+
+def _fold(model: ir.Model) -> None:
+    """Fold constants until nothing changes: a shape found makes the next one a constant."""
+    nodes = -1
+    while nodes != len(model.graph):
+        nodes = len(model.graph)
+        passes.ShapeInferencePass()(model)
+        fold_constants(
+            model,
+            onnx_shape_inference=True,
+            input_size_limit=_FOLD_LIMIT,
+            output_size_limit=_FOLD_LIMIT,
+        )
+        _lift_constants(model)
+        passes.RemoveUnusedNodesPass()(model)
+        if not any(node.op_type == "Shape" for node in model.graph):
+            return
 
 
 def _lift_constants(model: ir.Model) -> None:

@@ -5,7 +5,7 @@ On a developer's machine: ``pip install torch torchvision timm``, then from the 
 
 A model gets seeded random weights and the statistics of normalisation that noise gives. The
 gradient in float64 is PyTorch's. The rules are compared with it in double precision, on one input;
-how far float32 moves it is said by the median over several, ours in onnxruntime and PyTorch's own:
+how far float32 moves it is said by the mean over several, ours in onnxruntime and PyTorch's own:
 a ReLU that rounding flips moves either by a lot, and not on the same input.
 """
 
@@ -46,7 +46,7 @@ TIMM = (
     "tf_efficientnet_b0", "tinynet_a", "vovnet39a", "xception41",
 )  # fmt: skip
 LIMIT, FACTOR, EXACT = 1e-4, 3, 1e-5
-INPUTS = 5
+INPUTS = 10
 
 
 def build(name: str) -> torch.nn.Module:
@@ -98,6 +98,7 @@ def exported(model: torch.nn.Module, x: torch.Tensor) -> onnx.ModelProto:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model, (x,), buffer, dynamo=False, opset_version=17, input_names=["image"],
+            training=torch.onnx.TrainingMode.PRESERVE,  # keeps normalisation apart, and its weights
             output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
         )  # fmt: skip
     return onnx.load_from_string(buffer.getvalue())
@@ -134,12 +135,12 @@ def compare(name: str) -> tuple[str, ...]:
             exact.append(error(evaluate(rewritten, feeds)["attribution"], expected))
         ours.append(error(found, expected))
         theirs.append(error(gradient(model, x, target), expected))
-    middle, bar = np.median(ours), max(LIMIT, FACTOR * np.median(theirs))
-    verdict = "yes" if exact[0] < EXACT and middle <= bar else "**no**"
+    mean, bar = np.mean(ours), max(LIMIT, FACTOR * np.mean(theirs))
+    verdict = "yes" if exact[0] < EXACT and mean <= bar else "**no**"
     kinds = len({node.op_type for node in proto.graph.node})
     return (
-        f"`{name}`", f"{len(proto.graph.node)}, {kinds} kinds", f"{np.median(forward):.0e}",
-        f"{exact[0]:.0e}", f"{middle:.1e}", f"{np.median(theirs):.1e}", verdict, f"{passed:.1f} s",
+        f"`{name}`", f"{len(proto.graph.node)}, {kinds} kinds", f"{np.mean(forward):.0e}",
+        f"{exact[0]:.0e}", f"{mean:.1e}", f"{np.mean(theirs):.1e}", verdict, f"{passed:.1f} s",
     )  # fmt: skip
 
 
@@ -157,9 +158,9 @@ def page(rows: list[tuple[str, ...]]) -> str:
             f"exported by PyTorch {torch.__version__}, torchvision {torchvision.__version__} and "
             f"timm {timm.__version__}, their input gradients compared with PyTorch's in float64, "
             "as relative errors in L2. *forward*: the rewritten model's scores in onnxruntime. "
-            "*rules*: the rewritten graph in double precision, whose weights are the file's, "
-            "rounded and merged in float32 by the exporter. *ours*, *PyTorch's*: in float32, the "
-            f"median over {INPUTS} inputs. The bar is {EXACT:g} for the rules and, in float32, "
+            "*rules*: the rewritten graph in double precision. *ours*, *PyTorch's*: float32, the "
+            f"mean over {INPUTS} inputs: a ReLU that rounding flips moves either by a lot. "
+            f"The bar is {EXACT:g} for the rules and, in float32, "
             f"{FACTOR} times PyTorch's or {LIMIT:g}. Weights are seeded and random.",
             "",
             *(f"| {' | '.join(row)} |" for row in table),
