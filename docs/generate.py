@@ -103,7 +103,9 @@ def _option_row(option: Option) -> tuple[str, str, str, str]:
 
 def _values(option: Option) -> str:
     if option.choices:
-        return ", ".join(f"`{choice}`" for choice in option.choices)
+        return (
+            ", ".join(f"`{choice}`" for choice in option.choices) + ", `#rrggbb`" * option.colours
+        )
     low, high = option.minimum, option.maximum
     if low is not None and high is not None:
         bounds = f" from {low:g} to {high:g}"
@@ -111,7 +113,9 @@ def _values(option: Option) -> str:
         bounds = f" from {low:g}"
     else:
         bounds = "" if high is None else f" to {high:g}"
-    return {bool: "true, false", int: "integer", float: "number", str: "text"}[option.type] + bounds
+    return {bool: "true, false", int: "integer", float: "number", str: "text"}.get(
+        option.type, "label map"
+    ) + bounds
 
 
 def _operators_page() -> str:

@@ -13,6 +13,7 @@ __all__ = ["baseline"]
 Array = npt.NDArray[Any]
 
 _BLUR = 0.1
+_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def baseline(
@@ -24,8 +25,9 @@ def baseline(
     ----------
     name
         ``zero`` in the input's own units; ``black``, the smallest value of each channel, ``white``,
-        the largest, or ``grey``, between them; ``mean`` of each channel; ``blur``, Gaussian with a
-        tenth of the longer side as standard deviation; ``uniform`` noise between the bounds.
+        the largest, or ``grey``, between them; or any colour as ``#rrggbb``; ``mean`` of each
+        channel; ``blur``, Gaussian with a tenth of the longer side as standard deviation;
+        ``uniform`` noise between the bounds.
     x
         The input, ``[1, ...]``.
     low, high
@@ -42,6 +44,13 @@ def baseline(
     elif name in ("black", "grey", "white"):
         level = {"black": low, "grey": (low + high) / 2, "white": high}[name]
         found = np.broadcast_to(level, x.shape)
+    elif name.startswith("#"):
+        channels = x.shape[channel_axis]
+        shares = np.array([*bytes.fromhex(name[1:])]) / 255
+        if channels != 3:
+            shares = np.full(channels, shares @ _LUMA)
+        share = np.expand_dims(shares, tuple({0, 1, 2, 3} - {channel_axis}))
+        found = np.broadcast_to(low + share * (high - low), x.shape)
     elif name == "mean":
         found = np.broadcast_to(x.mean(axis=spatial, keepdims=True), x.shape)
     elif name == "blur":

@@ -67,6 +67,8 @@ class PictureRun(InputRun):
         if self.from_tensor or self._known is None:
             bounds = (self.low, self.high)
             low, high = (np.moveaxis(bound, self.channel_axis, -1) for bound in bounds)
+            if name.startswith("#") and self._known is not None and self._known.colour == "BGR":
+                name = f"#{name[5:7]}{name[3:5]}{name[1:3]}"
         elif name == "zero":
             return np.broadcast_to(self._known.zero, self.picture.shape)
         else:

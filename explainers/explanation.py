@@ -172,6 +172,10 @@ class Explanation:
             plain.pop(name, None)
         plain["prediction"] = dataclasses.asdict(self.prediction)
         plain["provenance"] = dataclasses.asdict(self.provenance)
+        plain["provenance"]["options"] = {
+            name: f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else value
+            for name, value in self.provenance.options.items()
+        }
         plain["warnings"] = [dataclasses.asdict(notice) for notice in self.warnings]
         plain["summary"] = None if self.summary is None else dataclasses.asdict(self.summary)
         plain["measures"], plain["profile"] = dict(self.measures), dict(self.profile)

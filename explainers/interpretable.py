@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .run import Result
-from .segmentation import Segments, grid
+from .segmentation import Segments, segment
 from .set_run import SetRun
 from .summary import Group, Split, Summary
 from .superpixels import Superpixels
@@ -106,6 +107,7 @@ class Interpretable:
 def interpret(
     run: SetRun,
     n_segments: int,
+    segments: npt.NDArray[Any] | None,
     n_samples: int,
     fill: str,
     kernel_width: float,
@@ -120,8 +122,11 @@ def interpret(
     """
     run.check_sizes("let the preprocessing resize them to one")
     first = run.runs[0]
+    segmenter = "grid" if segments is None else "auto"
     if len(run.runs) > 1:
-        cells = grid(first.segmentation_picture, n_segments)
+        cells, _ = segment(
+            first.segmentation_picture, segmenter, n_segments=n_segments, given=segments
+        )
         n_channels = 1 if first.picture.shape[-1] == 1 else 3
         features = [
             cell_means(one.segmentation_picture[..., :n_channels], cells).ravel() / 255
@@ -134,7 +139,7 @@ def interpret(
         "a single image is explained by samples with cells of it hidden at random, whose groups "
         "carry little; give several images to group images",
     )
-    superpixels = Superpixels(first, "grid", n_segments, fill, random)
+    superpixels = Superpixels(first, segmenter, n_segments, fill, random, segments)
     masks = random.random((n_samples, superpixels.count)) < 0.5
     masks[0] = True
     scores = superpixels.scores(masks)

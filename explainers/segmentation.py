@@ -31,7 +31,11 @@ _TIES = 42
 
 
 def segment(
-    picture: Picture, segmenter: str = "auto", *, n_segments: int = 50
+    picture: Picture,
+    segmenter: str = "auto",
+    *,
+    n_segments: int = 50,
+    given: npt.NDArray[Any] | None = None,
 ) -> tuple[Segments, str]:
     """Cut a picture into superpixels.
 
@@ -44,6 +48,8 @@ def segment(
         quickshift, slic above 512 x 512 pixels, a grid where that finds fewer than 8 superpixels.
     n_segments
         How many the grid, slic and watershed aim at.
+    given
+        A label map ``[H, W]`` of the caller's, to be numbered from 0; then there is no segmenter.
 
     Returns
     -------
@@ -54,8 +60,10 @@ def segment(
     ------
     InvalidArgument
         ``TOO_FEW_SEGMENTS``: the picture is one superpixel. A segmenter that was named is never
-        replaced by another.
+        replaced by another. ``OPTION_OUT_OF_RANGE``: what is ``given`` does not fit.
     """
+    if given is not None:
+        return _own(picture, segmenter, given), "given"
     taken = segmenter
     if segmenter == "auto":
         taken = "slic" if picture.shape[0] * picture.shape[1] > _LARGE else "quickshift"
@@ -80,6 +88,24 @@ def grid(picture: Picture, n_segments: int) -> Segments:
     row = np.arange(height) * rows // height
     column = np.arange(width) * columns // width
     return np.asarray(row[:, None] * columns + column, np.int32)
+
+
+def _own(picture: Picture, segmenter: str, given: npt.NDArray[Any]) -> Segments:
+    segments, message = _relabelled(given), ""
+    if segmenter != "auto":
+        message = f"give either segments or segmenter={segmenter}, not both"
+    elif segments.shape != picture.shape[:2]:
+        message = (
+            f"segments is {list(segments.shape)}, the picture that the model sees "
+            f"{list(picture.shape[:2])}: number the pixels after resize and crop"
+        )
+    elif segments.max() == 0:
+        message = "segments has the same number everywhere; give at least two superpixels"
+    if message:
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE", message, violations=[Violation("segments", message)]
+        )
+    return segments
 
 
 def _quickshift(picture: Picture, _: int) -> npt.NDArray[Any]:

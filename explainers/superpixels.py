@@ -22,7 +22,7 @@ class Superpixels:
     ----------
     run
         Is told when the picture was cut otherwise than one may expect.
-    segmenter, n_segments
+    segmenter, n_segments, given
         See `segment`.
     fill
         What hides a superpixel: the name of the option ``fill``.
@@ -42,9 +42,12 @@ class Superpixels:
         n_segments: int,
         fill: str,
         random: np.random.Generator,
+        given: npt.NDArray[Any] | None = None,
     ) -> None:
         self._run = run
-        self.segments, taken = segment(run.segmentation_picture, segmenter, n_segments=n_segments)
+        self.segments, taken = segment(
+            run.segmentation_picture, segmenter, n_segments=n_segments, given=given
+        )
         self.count = int(self.segments.max()) + 1
         if segmenter == "auto" and taken == "grid":
             run.warn(

@@ -5,13 +5,25 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Help", "Option", "PerChannel", "Range", "Several", "one_by_one", "options_of"]
+import numpy as np
+
+__all__ = [
+    "Colours",
+    "Help",
+    "Option",
+    "PerChannel",
+    "Range",
+    "Several",
+    "one_by_one",
+    "options_of",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,11 @@ class PerChannel:
     """Annotation: one value for all channels, or one for each; the method gets them together."""
 
 
+@dataclass(frozen=True)
+class Colours:
+    """Annotation: beside the choices, which have names, any colour as ``#rrggbb``."""
+
+
 class Together(tuple[Any, ...]):
     """Values that belong together, as of an option with one value for each channel."""
 
@@ -50,7 +67,7 @@ class Option:
     """One option of a method, as read from the declaring function's signature."""
 
     name: str
-    type: type[bool] | type[int] | type[float] | type[str]
+    type: type[bool] | type[int] | type[float] | type[str] | type[np.ndarray[Any, Any]]
     default: bool | int | float | str | None
     help: str
     choices: tuple[str, ...] = ()
@@ -59,6 +76,7 @@ class Option:
     optional: bool = False
     several: bool = False
     together: bool = False
+    colours: bool = False
 
     def check(self, value: Any) -> Any:
         """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed.
@@ -76,6 +94,8 @@ class Option:
         return Together([self._check_one(value)]) if self.together else self._check_one(value)
 
     def _check_one(self, value: Any) -> Any:
+        if self.type is np.ndarray:
+            return _label_map(value)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.type is float and number:
             value = float(value)
@@ -84,7 +104,11 @@ class Option:
         if type(value) is not self.type and not (self.type is int and _is_integer(value)):
             raise ValueError(f"{value!r} is not {_ARTICLES[self.type]}")
         if self.choices and value not in self.choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
+            if not self.colours:
+                raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
+            if not _COLOUR.fullmatch(value):
+                names = ", ".join(self.choices)
+                raise ValueError(f"{value!r} is not one of {names}, nor a colour as #rrggbb")
         if self.type in (int, float):
             if not math.isfinite(value):
                 raise ValueError(f"{value!r} is not finite")
@@ -95,7 +119,7 @@ class Option:
         return self.type(value)
 
     def parse(self, text: str) -> Any:
-        """Read the value from text, as a command line gives it."""
+        """Read the value from text, as a command line gives it; arrays have no text."""
         if self.optional and text.lower() in ("", "none"):
             return None
         if self.type is bool:
@@ -103,14 +127,31 @@ class Option:
             if text.lower() not in words:
                 raise ValueError(f"{text!r} is not true or false")
             return words[text.lower()]
+        if self.type is np.ndarray:
+            raise ValueError("is an array, not a text")
         try:
-            value = self.type(text)
+            value = typing.cast("Callable[[str], Any]", self.type)(text)
         except ValueError:
             raise ValueError(f"{text!r} is not {_ARTICLES[self.type]}") from None
         return self.check(value)
 
 
-_ARTICLES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+_ARTICLES = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    np.ndarray: "an array",
+}
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
+
+
+def _label_map(value: object) -> np.ndarray[Any, Any]:
+    if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in "iu":
+        raise ValueError("is not a NumPy array [H, W] of whole numbers, one for each pixel")
+    if not value.size:
+        raise ValueError(f"the array {list(value.shape)} is empty")
+    return value
 
 
 def _is_integer(value: object) -> bool:
@@ -147,6 +188,7 @@ def _option(name: str, hint: Any, default: Any) -> Option:
     choices: tuple[str, ...] = ()
     if typing.get_origin(base) is Literal:
         choices, base = typing.get_args(base), str
+    base = typing.get_origin(base) or base  # of an array its elements are no matter
     help_text = next(extra.text for extra in extras if isinstance(extra, Help))
     bounds = next((extra for extra in extras if isinstance(extra, Range)), Range())
     return Option(
@@ -160,4 +202,5 @@ def _option(name: str, hint: Any, default: Any) -> Option:
         optional=optional,
         several=any(isinstance(extra, Several | PerChannel) for extra in extras),
         together=any(isinstance(extra, PerChannel) for extra in extras),
+        colours=any(isinstance(extra, Colours) for extra in extras),
     )

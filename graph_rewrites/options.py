@@ -6,9 +6,12 @@ one meaning everywhere, only its default is the method's own.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from .option import Help, PerChannel, Range, Several
+import numpy as np
+import numpy.typing as npt
+
+from .option import Colours, Help, PerChannel, Range, Several
 
 __all__ = [
     "Add",
@@ -57,6 +60,7 @@ __all__ = [
     "Score",
     "Seed",
     "Segmenter",
+    "Segments",
     "SmoothGradVariant",
     "Start",
     "Step",
@@ -88,6 +92,13 @@ BatchSize = Annotated[
     Help("samples per forward pass; unset: chosen from the model's size"),
 ]
 Seed = Annotated[int, Range(0, 2**63 - 1), Help("seed of every random choice")]
+Segments = Annotated[
+    npt.NDArray[np.integer[Any]] | None,
+    Help(
+        "superpixels of your own instead: for each pixel that the model sees the number of its "
+        "superpixel, as an array [H, W], or a .npy or .png file; unset: the segmenter finds them"
+    ),
+]
 Segmenter = Annotated[
     Literal["auto", "quickshift", "slic", "felzenszwalb", "watershed", "grid"],
     Help(
@@ -141,7 +152,11 @@ Tolerance = Annotated[
 ]
 Fill = Annotated[
     Literal["mean", "black", "grey", "white", "blur", "noise"],
-    Help("what hides a superpixel: its mean colour, a colour, the image blurred, or uniform noise"),
+    Colours(),
+    Help(
+        "what hides a superpixel: its mean colour, a colour, by name or as #rrggbb, the image "
+        "blurred, or uniform noise"
+    ),
 ]
 FeatureSelection = Annotated[
     Literal["none", "highest_weights", "lasso_path", "forward"],

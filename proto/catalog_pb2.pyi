@@ -66,6 +66,8 @@ class _OptionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OptionType
     """A text."""
     OPTION_TYPE_CHOICE: _OptionType.ValueType  # 5
     """One of `choices`."""
+    OPTION_TYPE_LABEL_MAP: _OptionType.ValueType  # 6
+    """Whole numbers [H, W], one for each pixel that the model sees."""
 
 class OptionType(_OptionType, metaclass=_OptionTypeEnumTypeWrapper):
     """Type of an option."""
@@ -82,6 +84,8 @@ OPTION_TYPE_TEXT: OptionType.ValueType  # 4
 """A text."""
 OPTION_TYPE_CHOICE: OptionType.ValueType  # 5
 """One of `choices`."""
+OPTION_TYPE_LABEL_MAP: OptionType.ValueType  # 6
+"""Whole numbers [H, W], one for each pixel that the model sees."""
 Global___OptionType: _TypeAlias = OptionType  # noqa: Y015
 
 class _ModelState:
@@ -380,7 +384,9 @@ class Option(_message.Message):
 
     @_builtins.property
     def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The values allowed; in MethodSpec they are enum values, upper-cased behind the enum's prefix."""
+        """The values allowed; in MethodSpec they are enum values, upper-cased behind the enum's prefix.
+        Of a TEXT those that have a name, as the names of colours beside #rrggbb.
+        """
 
     def __init__(
         self,

@@ -181,46 +181,6 @@ SMOOTH_GRAD_VARIANT_VAR: SmoothGradVariant.ValueType  # 3
 """Their variance (VarGrad)."""
 Global___SmoothGradVariant: _TypeAlias = SmoothGradVariant  # noqa: Y015
 
-class _Fill:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _FillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fill.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    FILL_UNSPECIFIED: _Fill.ValueType  # 0
-    """The default of the option."""
-    FILL_MEAN: _Fill.ValueType  # 1
-    """Its own mean colour."""
-    FILL_BLACK: _Fill.ValueType  # 2
-    """Black: the smallest value of each channel."""
-    FILL_GREY: _Fill.ValueType  # 3
-    """Between black and white."""
-    FILL_WHITE: _Fill.ValueType  # 4
-    """White: the largest value of each channel."""
-    FILL_BLUR: _Fill.ValueType  # 5
-    """The image, blurred."""
-    FILL_NOISE: _Fill.ValueType  # 6
-    """Uniform noise."""
-
-class Fill(_Fill, metaclass=_FillEnumTypeWrapper):
-    """What hides a superpixel."""
-
-FILL_UNSPECIFIED: Fill.ValueType  # 0
-"""The default of the option."""
-FILL_MEAN: Fill.ValueType  # 1
-"""Its own mean colour."""
-FILL_BLACK: Fill.ValueType  # 2
-"""Black: the smallest value of each channel."""
-FILL_GREY: Fill.ValueType  # 3
-"""Between black and white."""
-FILL_WHITE: Fill.ValueType  # 4
-"""White: the largest value of each channel."""
-FILL_BLUR: Fill.ValueType  # 5
-"""The image, blurred."""
-FILL_NOISE: Fill.ValueType  # 6
-"""Uniform noise."""
-Global___Fill: _TypeAlias = Fill  # noqa: Y015
-
 class _FeatureSelection:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -851,6 +811,7 @@ class LimeOptions(_message.Message):
     FILL_FIELD_NUMBER: _builtins.int
     FEATURE_SELECTION_FIELD_NUMBER: _builtins.int
     N_FEATURES_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of perturbed samples.
     Default: 1000; range 2 to 1000000.
@@ -879,8 +840,9 @@ class LimeOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
-    fill: Global___Fill.ValueType
-    """What hides a superpixel.
+    fill: _builtins.str
+    """What hides a superpixel: its mean colour (mean), a colour (black, grey, white or
+    #rrggbb), the image blurred (blur), or uniform noise (noise).
     Default: mean.
     """
     feature_selection: Global___FeatureSelection.ValueType
@@ -891,6 +853,13 @@ class LimeOptions(_message.Message):
     """Superpixels chosen at most, where there is a selection.
     Default: 10; range 1 to 10000.
     """
+    @_builtins.property
+    def segments(self) -> _types_pb2.Tensor:
+        """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
+        number of its superpixel.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -901,13 +870,14 @@ class LimeOptions(_message.Message):
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
-        fill: Global___Fill.ValueType | None = ...,
+        fill: _builtins.str | None = ...,
         feature_selection: Global___FeatureSelection.ValueType | None = ...,
         n_features: _builtins.int | None = ...,
+        segments: _types_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -929,6 +899,8 @@ class LimeOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
     _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -949,6 +921,8 @@ class LimeOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
 
 Global___LimeOptions: _TypeAlias = LimeOptions  # noqa: Y015
 
@@ -1140,6 +1114,7 @@ class KernelShapOptions(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of perturbed samples.
     Default: 1000; range 2 to 1000000.
@@ -1152,8 +1127,9 @@ class KernelShapOptions(_message.Message):
     """Cells or segments wanted from the grid, slic and watershed.
     Default: 50; range 2 to 10000.
     """
-    fill: Global___Fill.ValueType
-    """What hides a superpixel.
+    fill: _builtins.str
+    """What hides a superpixel: its mean colour (mean), a colour (black, grey, white or
+    #rrggbb), the image blurred (blur), or uniform noise (noise).
     Default: mean.
     """
     score: _types_pb2.ScoreKind.ValueType
@@ -1168,20 +1144,28 @@ class KernelShapOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def segments(self) -> _types_pb2.Tensor:
+        """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
+        number of its superpixel.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
         n_samples: _builtins.int | None = ...,
         segmenter: Global___Segmenter.ValueType | None = ...,
         n_segments: _builtins.int | None = ...,
-        fill: Global___Fill.ValueType | None = ...,
+        fill: _builtins.str | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        segments: _types_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1197,6 +1181,8 @@ class KernelShapOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
     _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1211,6 +1197,8 @@ class KernelShapOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
 
 Global___KernelShapOptions: _TypeAlias = KernelShapOptions  # noqa: Y015
 
@@ -1231,6 +1219,7 @@ class SensitivityOptions(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     granularity: Global___Granularity.ValueType
     """What is moved at once.
     Default: pixel.
@@ -1276,6 +1265,13 @@ class SensitivityOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def segments(self) -> _types_pb2.Tensor:
+        """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
+        number of its superpixel.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -1290,10 +1286,11 @@ class SensitivityOptions(_message.Message):
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        segments: _types_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1315,6 +1312,8 @@ class SensitivityOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
     _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
     _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
     @_typing.overload
@@ -1338,6 +1337,8 @@ class SensitivityOptions(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
 
 Global___SensitivityOptions: _TypeAlias = SensitivityOptions  # noqa: Y015
@@ -1359,6 +1360,7 @@ class SpLimeOptions(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     n_picks: _builtins.int
     """Images picked at most.
     Default: 5; range 1 to 10000.
@@ -1383,8 +1385,9 @@ class SpLimeOptions(_message.Message):
     """Cells or segments wanted from the grid, slic and watershed.
     Default: 50; range 2 to 10000.
     """
-    fill: Global___Fill.ValueType
-    """What hides a superpixel.
+    fill: _builtins.str
+    """What hides a superpixel: its mean colour (mean), a colour (black, grey, white or
+    #rrggbb), the image blurred (blur), or uniform noise (noise).
     Default: mean.
     """
     kernel_width: _builtins.float
@@ -1403,6 +1406,13 @@ class SpLimeOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def segments(self) -> _types_pb2.Tensor:
+        """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
+        number of its superpixel.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -1412,15 +1422,16 @@ class SpLimeOptions(_message.Message):
         n_samples: _builtins.int | None = ...,
         segmenter: Global___Segmenter.ValueType | None = ...,
         n_segments: _builtins.int | None = ...,
-        fill: Global___Fill.ValueType | None = ...,
+        fill: _builtins.str | None = ...,
         kernel_width: _builtins.float | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        segments: _types_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_clusters", b"_n_clusters", "_n_features", b"_n_features", "_n_picks", b"_n_picks", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "n_clusters", b"n_clusters", "n_features", b"n_features", "n_picks", b"n_picks", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_clusters", b"_n_clusters", "_n_features", b"_n_features", "_n_picks", b"_n_picks", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "n_clusters", b"n_clusters", "n_features", b"n_features", "n_picks", b"n_picks", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_clusters", b"_n_clusters", "_n_features", b"_n_features", "_n_picks", b"_n_picks", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "n_clusters", b"n_clusters", "n_features", b"n_features", "n_picks", b"n_picks", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_clusters", b"_n_clusters", "_n_features", b"_n_features", "_n_picks", b"_n_picks", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "n_clusters", b"n_clusters", "n_features", b"n_features", "n_picks", b"n_picks", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1444,6 +1455,8 @@ class SpLimeOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__segmenter: _TypeAlias = _typing.Literal["segmenter"]  # noqa: Y015
     _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1466,6 +1479,8 @@ class SpLimeOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
 
 Global___SpLimeOptions: _TypeAlias = SpLimeOptions  # noqa: Y015
 
@@ -1484,6 +1499,7 @@ class KLimeOptions(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     n_clusters: _builtins.int
     """Groups of images that look alike, at most.
     Default: 4; range 1 to 1000.
@@ -1500,8 +1516,9 @@ class KLimeOptions(_message.Message):
     """Number of perturbed samples, of a single image.
     Default: 1000; range 2 to 1000000.
     """
-    fill: Global___Fill.ValueType
-    """What hides a superpixel, of a single image.
+    fill: _builtins.str
+    """What hides a superpixel, of a single image: its mean colour (mean), a colour (black, grey, white or
+    #rrggbb), the image blurred (blur), or uniform noise (noise).
     Default: mean.
     """
     kernel_width: _builtins.float
@@ -1520,6 +1537,13 @@ class KLimeOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def segments(self) -> _types_pb2.Tensor:
+        """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
+        number of its superpixel.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -1527,15 +1551,16 @@ class KLimeOptions(_message.Message):
         min_members: _builtins.int | None = ...,
         n_segments: _builtins.int | None = ...,
         n_samples: _builtins.int | None = ...,
-        fill: Global___Fill.ValueType | None = ...,
+        fill: _builtins.str | None = ...,
         kernel_width: _builtins.float | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        segments: _types_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_min_members", b"_min_members", "_n_clusters", b"_n_clusters", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "min_members", b"min_members", "n_clusters", b"n_clusters", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_min_members", b"_min_members", "_n_clusters", b"_n_clusters", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "min_members", b"min_members", "n_clusters", b"n_clusters", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_min_members", b"_min_members", "_n_clusters", b"_n_clusters", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "min_members", b"min_members", "n_clusters", b"n_clusters", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_min_members", b"_min_members", "_n_clusters", b"_n_clusters", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "min_members", b"min_members", "n_clusters", b"n_clusters", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1555,6 +1580,8 @@ class KLimeOptions(_message.Message):
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1573,6 +1600,8 @@ class KLimeOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
 
 Global___KLimeOptions: _TypeAlias = KLimeOptions  # noqa: Y015
 
@@ -1591,6 +1620,7 @@ class LimeSupOptions(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     max_depth: _builtins.int
     """Splits above a leaf at most.
     Default: 3; range 0 to 16.
@@ -1607,8 +1637,9 @@ class LimeSupOptions(_message.Message):
     """Number of perturbed samples, of a single image.
     Default: 1000; range 2 to 1000000.
     """
-    fill: Global___Fill.ValueType
-    """What hides a superpixel, of a single image.
+    fill: _builtins.str
+    """What hides a superpixel, of a single image: its mean colour (mean), a colour (black, grey, white or
+    #rrggbb), the image blurred (blur), or uniform noise (noise).
     Default: mean.
     """
     kernel_width: _builtins.float
@@ -1627,6 +1658,13 @@ class LimeSupOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def segments(self) -> _types_pb2.Tensor:
+        """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
+        number of its superpixel.
+        Default: unset.
+        """
+
     def __init__(
         self,
         *,
@@ -1634,15 +1672,16 @@ class LimeSupOptions(_message.Message):
         min_members: _builtins.int | None = ...,
         n_segments: _builtins.int | None = ...,
         n_samples: _builtins.int | None = ...,
-        fill: Global___Fill.ValueType | None = ...,
+        fill: _builtins.str | None = ...,
         kernel_width: _builtins.float | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        segments: _types_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_max_depth", b"_max_depth", "_min_members", b"_min_members", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "max_depth", b"max_depth", "min_members", b"min_members", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_max_depth", b"_max_depth", "_min_members", b"_min_members", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "max_depth", b"max_depth", "min_members", b"min_members", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segments", b"segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_max_depth", b"_max_depth", "_min_members", b"_min_members", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "max_depth", b"max_depth", "min_members", b"min_members", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_max_depth", b"_max_depth", "_min_members", b"_min_members", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "kernel_width", b"kernel_width", "max_depth", b"max_depth", "min_members", b"min_members", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1662,6 +1701,8 @@ class LimeSupOptions(_message.Message):
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1680,6 +1721,8 @@ class LimeSupOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
 
 Global___LimeSupOptions: _TypeAlias = LimeSupOptions  # noqa: Y015
 

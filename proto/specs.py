@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
-from onnxplain.proto.codec import CodecError, choice_from_enum, enum_from_choice
+from onnxplain.proto.codec import (
+    CodecError,
+    array_from_tensor,
+    choice_from_enum,
+    enum_from_choice,
+    tensor_from_array,
+)
 from onnxplain.proto.methods_pb2 import MethodSpec
 
 __all__ = ["options_from_spec", "spec_from_options"]
@@ -47,6 +53,8 @@ def spec_from_options(method: str, options: Mapping[str, Any]) -> MethodSpec:
                 if fields[name].is_repeated:
                     alone = isinstance(value, str | int | float)
                     getattr(message, name).extend([value] if alone else value)
+                elif fields[name].message_type:
+                    getattr(message, name).CopyFrom(tensor_from_array(value))
                 else:
                     setattr(message, name, _field_value(fields[name], value))
             except (TypeError, ValueError) as error:
@@ -75,6 +83,8 @@ def options_from_spec(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
         try:
             if field.enum_type:
                 value = choice_from_enum(field.enum_type, value)
+            elif field.message_type:
+                value = array_from_tensor(value)
             elif field.is_repeated:
                 value = value[0] if len(value) == 1 else list(value)
         except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 from onnxplain.explainers.explanation import versions
 from onnxplain.explainers.images import MAX_PIXELS
 from onnxplain.graph_rewrites import Method, Option, list_methods
@@ -150,10 +151,11 @@ def _option(option: Option) -> catalog_pb2.Option:
         int: (catalog_pb2.OPTION_TYPE_INTEGER, "integer_value"),
         float: (catalog_pb2.OPTION_TYPE_NUMBER, "number_value"),
         str: (catalog_pb2.OPTION_TYPE_TEXT, "text_value"),
+        np.ndarray: (catalog_pb2.OPTION_TYPE_LABEL_MAP, ""),
     }[option.type]
     message = catalog_pb2.Option(
         name=option.name,
-        type=catalog_pb2.OPTION_TYPE_CHOICE if option.choices else kind,
+        type=catalog_pb2.OPTION_TYPE_CHOICE if option.choices and not option.colours else kind,
         minimum=option.minimum,
         maximum=option.maximum,
         choices=option.choices,

@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from onnxplain.graph_rewrites import Method, Option
 
@@ -73,7 +75,12 @@ def _add_flag(
         action=_action(option),
     )
     if option.type is not bool:
-        action.metavar = "|".join(option.choices) or {int: "N", float: "X"}.get(option.type, "TEXT")
+        action.metavar = "|".join(option.choices) or {
+            int: "N",
+            float: "X",
+            np.ndarray: "FILE",
+        }.get(option.type, "TEXT")
+        action.metavar += "|#rrggbb" * option.colours
 
 
 def _action(option: Option) -> Any:
@@ -112,7 +119,7 @@ def parse_options(method: Method, given: Mapping[str, list[str]]) -> dict[str, A
     for name, texts in given.items():
         try:
             if name in known:
-                parsed = [known[name].parse(text) for text in texts]
+                parsed = [_parsed(known[name], text) for text in texts]
                 values[name] = parsed if known[name].several and len(parsed) > 1 else parsed[-1]
         except ValueError as error:
             violations.append(Violation(name, f"option {name}: {error}"))
@@ -125,6 +132,26 @@ def parse_options(method: Method, given: Mapping[str, list[str]]) -> dict[str, A
         message = "; ".join(violation.description for violation in violations)
         raise InvalidArgument(reason, message, violations=violations)
     return values
+
+
+def _parsed(option: Option, text: str) -> Any:
+    return _label_map(text) if option.type is np.ndarray else option.parse(text)
+
+
+def _label_map(path: str) -> np.ndarray[Any, Any]:
+    """Read the numbers of the pixels from a .npy file, or a picture of one colour for each."""
+    try:
+        if path.lower().endswith(".npy"):
+            return np.asarray(np.load(path, allow_pickle=False))
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as .npy or picture: {error}") from None
+    if pixels.ndim == 2:
+        return pixels.astype(np.int64)
+    return pixels.astype(np.int64) @ 256 ** np.arange(pixels.shape[2])
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .environment import Environment, ExitCode
 from .method_options import as_text, declared_methods
 
@@ -56,9 +58,11 @@ def _print_method(method: Method, environment: Environment) -> None:
 
 def _range(option: Option) -> str:
     if option.choices:
-        return "|".join(option.choices)
+        return "|".join(option.choices) + "|#rrggbb" * option.colours
     bounds = ["" if bound is None else f"{bound:g}" for bound in (option.minimum, option.maximum)]
-    name = {bool: "true|false", int: "integer", float: "number"}.get(option.type, "text")
+    name = {bool: "true|false", int: "integer", float: "number", np.ndarray: "file"}.get(
+        option.type, "text"
+    )
     return f"{name} {'..'.join(bounds)}" if any(bounds) else name
 
 

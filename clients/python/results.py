@@ -149,12 +149,16 @@ class Result:
             for field in dataclasses.fields(self)
             if field.name not in without
         }
+        options = {
+            name: f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else value
+            for name, value in self.provenance.options.items()
+        }
         return plain | {
             "measures": dict(self.measures),
             "profile": dict(self.profile),
             "prediction": dataclasses.asdict(self.prediction),
             "warnings": [dataclasses.asdict(notice) for notice in self.warnings],
-            "provenance": dataclasses.asdict(self.provenance),
+            "provenance": dataclasses.asdict(self.provenance) | {"options": options},
         }
 
 

@@ -18,6 +18,7 @@ from onnxplain.graph_rewrites.options import (
     NSegments,
     Score,
     Seed,
+    Segments,
 )
 from sklearn.cluster import KMeans
 
@@ -39,6 +40,7 @@ def k_lime(
     n_clusters: NClusters = 4,
     min_members: MinMembers = 8,
     n_segments: NSegments = 16,
+    segments: Segments = None,
     n_samples: NSamples = 1000,
     fill: Fill = "mean",
     kernel_width: KernelWidth = 0.25,
@@ -58,7 +60,7 @@ def k_lime(
     it, its ``intercept`` and ``local_prediction``.
     """
     random = np.random.default_rng(seed)
-    data = interpret(run, n_segments, n_samples, fill, kernel_width, random)
+    data = interpret(run, n_segments, segments, n_samples, fill, kernel_width, random)
     n_distinct = len(np.unique(data.features, axis=0))
     clustering = KMeans(
         min(n_clusters, n_distinct),

@@ -16,6 +16,7 @@ from onnxplain.graph_rewrites.options import (
     Score,
     Seed,
     Segmenter,
+    Segments,
 )
 
 __all__ = ["kernel_shap"]
@@ -39,6 +40,7 @@ def kernel_shap(
     *,
     n_samples: NSamples = 1000,
     segmenter: Segmenter = "auto",
+    segments: Segments = None,
     n_segments: NSegments = 50,
     fill: Fill = "mean",
     score: Score = "probability",
@@ -54,7 +56,7 @@ def kernel_shap(
     bootstrap resamples of the pairs (root mean square).
     """
     random = np.random.default_rng(seed)
-    superpixels = Superpixels(run, segmenter, n_segments, fill, random)
+    superpixels = Superpixels(run, segmenter, n_segments, fill, random, segments)
     if n_samples * superpixels.count > _MAX_MASK_CELLS:
         message = f"{n_samples} samples of {superpixels.count} segments are too many; take fewer"
         raise InvalidArgument(

@@ -22,6 +22,7 @@ from onnxplain.graph_rewrites.options import (
     Score,
     Seed,
     Segmenter,
+    Segments,
 )
 
 __all__ = ["lime"]
@@ -47,6 +48,7 @@ def lime(
     *,
     n_samples: NSamples = 1000,
     segmenter: Segmenter = "auto",
+    segments: Segments = None,
     n_segments: NSegments = 50,
     fill: Fill = "mean",
     kernel_width: KernelWidth = 0.25,
@@ -68,7 +70,7 @@ def lime(
     (root mean square), and ``rank_correlation``, how alike resamples rank the segments.
     """
     random = np.random.default_rng(seed)
-    superpixels = Superpixels(run, segmenter, n_segments, fill, random)
+    superpixels = Superpixels(run, segmenter, n_segments, fill, random, segments)
     masks = _masks(random, n_samples, superpixels.count)
     scores = superpixels.scores(masks)
     weights = cosine_kernel(masks, kernel_width)

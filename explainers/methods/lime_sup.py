@@ -20,6 +20,7 @@ from onnxplain.graph_rewrites.options import (
     NSegments,
     Score,
     Seed,
+    Segments,
 )
 
 __all__ = ["lime_sup"]
@@ -43,6 +44,7 @@ def lime_sup(
     max_depth: MaxDepth = 3,
     min_members: MinMembers = 8,
     n_segments: NSegments = 16,
+    segments: Segments = None,
     n_samples: NSamples = 1000,
     fill: Fill = "mean",
     kernel_width: KernelWidth = 0.25,
@@ -62,7 +64,7 @@ def lime_sup(
     it, its ``intercept`` and ``local_prediction``.
     """
     random = np.random.default_rng(seed)
-    data = interpret(run, n_segments, n_samples, fill, kernel_width, random)
+    data = interpret(run, n_segments, segments, n_samples, fill, kernel_width, random)
     if len(data.features) < 2 * min_members:
         run.warn(
             "FEW_INPUTS",

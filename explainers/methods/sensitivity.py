@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from onnxplain.graph_rewrites.options import (
     Score,
     Seed,
     Segmenter,
+    Segments,
     Step,
 )
 
@@ -51,6 +53,7 @@ def sensitivity(
     budget: Budget = None,
     patch: Patch = None,
     segmenter: Segmenter = "auto",
+    segments: Segments = None,
     n_segments: NSegments = 50,
     reduction: Reduction = "max_abs",
     score: Score = "logit",
@@ -75,9 +78,14 @@ def sensitivity(
         raise InvalidArgument(
             "OPTION_OUT_OF_RANGE", message, violations=[Violation("budget", message)]
         )
+    if segments is not None and granularity != "segments":
+        message = "segments is for granularity segments; the others move pixels or patches"
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE", message, violations=[Violation("segments", message)]
+        )
     floors = differences.noise_floor(random)
     if granularity != "pixel":
-        labels = _labels(run, granularity, patch, segmenter, n_segments)
+        labels = _labels(run, granularity, patch, segmenter, n_segments, segments)
         floors *= (labels.max() + 1) / labels.size  # a move is shared by the pixels of a cell
         results = _of_cells(run, differences, elements, labels, granularity)
     elif budget is None or budget >= differences.cost * run.x.size:
@@ -141,12 +149,17 @@ def _of_cells(
 
 
 def _labels(
-    run: PictureRun, granularity: str, patch: int | None, segmenter: str, n_segments: int
+    run: PictureRun,
+    granularity: str,
+    patch: int | None,
+    segmenter: str,
+    n_segments: int,
+    given: npt.NDArray[np.integer[Any]] | None,
 ) -> Labels:
     """Return the cells that are moved, 0 to K - 1, ``[H, W]``."""
     height, width = run.spatial_shape
     if granularity == "segments":
-        labels, _ = segment(run.segmentation_picture, segmenter, n_segments=n_segments)
+        labels, _ = segment(run.segmentation_picture, segmenter, n_segments=n_segments, given=given)
         return labels
     side = 1 if granularity == "pixel_joint" else patch or max(1, round(min(height, width) / 8))
     rows, columns = (np.arange(size) // side for size in (height, width))

@@ -23,6 +23,7 @@ from onnxplain.graph_rewrites.options import (
     Score,
     Seed,
     Segmenter,
+    Segments,
 )
 from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
@@ -52,6 +53,7 @@ def sp_lime(
     n_clusters: NClusters = 20,
     n_samples: NSamples = 1000,
     segmenter: Segmenter = "auto",
+    segments: Segments = None,
     n_segments: NSegments = 50,
     fill: Fill = "mean",
     kernel_width: KernelWidth = 0.25,
@@ -64,20 +66,22 @@ def sp_lime(
     Of image i the ``n_features`` largest weights count: ``W_ij`` is the sum of their amounts in
     column j, ``sqrt(sum_i W_ij)`` the column's importance. Images are picked one by one so that
     the importance of all columns in which one of them has a weight grows most. With the segmenter
-    ``grid`` the columns are its cells, at the same place in every image; else they are
+    ``grid``, or ``segments`` of one's own, the columns are these, at the same place in every image;
+    else they are
     ``n_clusters`` groups of superpixels that look alike, by the mean of their colours (k-means in
     CIELAB).
 
     Measures are those of `lime`.
     """
-    on_grid = segmenter == "grid"
-    if on_grid:
+    in_place = segmenter == "grid" or segments is not None
+    if in_place:
         run.check_sizes("let the preprocessing resize them to one, or name another segmenter")
     explained = [
         lime(
             one,
             n_samples=n_samples,
             segmenter=segmenter,
+            segments=segments,
             n_segments=n_segments,
             fill=fill,
             kernel_width=kernel_width,
@@ -89,10 +93,10 @@ def sp_lime(
     ]
     if len(run.runs) == 1:
         run.warn("ONE_INPUT", "of a single image there is nothing to pick; give several")
-    segments = [_segments(results) for results in explained]
-    columns, colours = [np.arange(one.max() + 1) for one in segments], tuple[str, ...]()
-    if not on_grid:
-        columns, colours = _alike(run, segments, n_clusters, seed)
+    cut = [_segments(results) for results in explained]
+    columns, colours = [np.arange(one.max() + 1) for one in cut], tuple[str, ...]()
+    if not in_place:
+        columns, colours = _alike(run, cut, n_clusters, seed)
     n_columns = max(int(one.max()) for one in columns) + 1
     found: list[list[Result]] = [[] for _ in explained]
     for target in range(run.scores.shape[1]):
@@ -107,7 +111,7 @@ def sp_lime(
         summary = Picks(
             picked=tuple(picked),
             coverage=tuple(coverage),
-            axis="cells" if on_grid else "appearance",
+            axis="cells" if in_place else "appearance",
             importance=tuple(map(float, importance)),
             colours=colours,
         )

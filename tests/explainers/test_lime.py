@@ -231,6 +231,7 @@ def test_the_declaration_says_what_lime_is():
     assert method.defaults == {
         "n_samples": 1000,
         "segmenter": "auto",
+        "segments": None,
         "n_segments": 50,
         "fill": "mean",
         "kernel_width": 0.25,

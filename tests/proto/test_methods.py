@@ -5,6 +5,7 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
@@ -16,7 +17,13 @@ PROTO = Path(codec.__file__).parent
 importlib.import_module("onnxplain.explainers")  # declares the methods
 METHODS = [method.name for method in list_methods()]
 
-TYPES = {bool: "TYPE_BOOL", int: "TYPE_INT", float: "TYPE_DOUBLE", str: "TYPE_STRING"}
+TYPES = {
+    np.ndarray: "TYPE_MESSAGE",
+    bool: "TYPE_BOOL",
+    int: "TYPE_INT",
+    float: "TYPE_DOUBLE",
+    str: "TYPE_STRING",
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def test_a_message_has_the_options_of_its_method(name, comments):
         option = options[field.name]
         assert field.has_presence != option.several, field.name
         assert field.is_repeated == option.several, field.name
-        if option.choices:
+        if option.choices and not option.colours:
             choices = [
                 codec.choice_from_enum(field.enum_type, value.number)
                 for value in field.enum_type.values
