@@ -180,8 +180,10 @@ def main() -> int:
     for name in names or (*TORCHVISION, *TIMM):
         try:
             row = compare(name)
-        except (OnnxplainError, RuntimeError, torch.onnx.errors.OnnxExporterError) as problem:
-            row = (f"`{name}`", "", "", "", "", "", str(problem).splitlines()[0][:120], "")
+        except OnnxplainError as refusal:
+            where = refusal.violations[0]
+            why = f"refused at `{where.subject}`: {where.description}"
+            row = (f"`{name}`", "", "", "", "", "", why, "")
         failed += row[6] != "yes"
         rows.append(row)
         print(*row, flush=True)
