@@ -24,6 +24,7 @@ CASES = [
     ("Gelu", 1, {}),
     ("Gelu", 1, {"approximate": "tanh"}),
     *(("LRN", 1, {"size": size, "alpha": 0.3, "beta": 0.6, "bias": 2.0}) for size in (1, 3, 5)),
+    ("MeanVarianceNormalization", 1, {"axes": [1, 3]}),
     *(("MaxPool", 2, {"kernel_shape": [3, 2], **window}) for window in WINDOWS),
     *(
         ("AveragePool", 1, {"kernel_shape": [3, 2], "count_include_pad": counted, **window})

@@ -9,6 +9,7 @@ from . import (
     pooling,
     quantisation,
     rectifiers,
+    reducing,
     resampling,
     shaping,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "pooling",
     "quantisation",
     "rectifiers",
+    "reducing",
     "resampling",
     "shaping",
 ]

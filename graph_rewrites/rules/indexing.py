@@ -112,10 +112,45 @@ def gather(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 @gradient.rule("GatherND")
 def gather_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Each element gets the sum of dy over where it was copied to."""
-    if attribute(node, "batch_dims", 0):
-        raise UnsupportedNodeError("it has batch_dims")
-    zeros = op.Mul(operand(node, 0), 0.0)
-    return [op.ScatterND(zeros, operand(node, 1), dy, reduction="add"), None]
+    x, indices = operand(node, 0), operand(node, 1)
+    batch_dims = attribute(node, "batch_dims", 0)
+    if batch_dims:
+        indices = _with_batch(op, indices, batch_dims)
+    return [op.ScatterND(op.Mul(x, 0.0), indices, dy, reduction="add"), None]
+
+
+def _with_batch(op: Builder, indices: ir.Value, batch_dims: int) -> ir.Value:
+    """Return ``[*batch, *rest, k]`` indices with their place in the batch put before them."""
+    n = rank(indices)
+    if n is None:
+        raise UnsupportedNodeError("the rank of its indices is unknown")
+    batch, rest = op.Shape(indices, end=batch_dims), op.Shape(indices, end=-1)
+    ones = op.Expand(op.constant(np.array(1)), batch)
+    places = op.Transpose(op.NonZero(ones), perm=[1, 0])
+    between = [1] * (n - 1 - batch_dims)
+    apart = op.Reshape(places, op.Concat(batch, [*between, batch_dims], axis=0))
+    everywhere = op.Expand(apart, op.Concat(rest, [batch_dims], axis=0))
+    return op.Concat(everywhere, indices, axis=-1)
+
+
+@gradient.rule("GatherElements")
+def gather_elements(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Each element gets the sum of dy over where it was copied to."""
+    zeros, axis = op.Mul(operand(node, 0), 0.0), attribute(node, "axis", 0)
+    return [op.ScatterElements(zeros, operand(node, 1), dy, axis=axis, reduction="add"), None]
+
+
+@gradient.rule("ScatterElements")
+def scatter_elements(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Give updates the dy of where they went, and the data what is left (all of it for add)."""
+    reduction, axis = attribute(node, "reduction", "none"), attribute(node, "axis", 0)
+    if reduction not in ("none", "add"):
+        raise UnsupportedNodeError(f"reduction {reduction}")
+    indices, updates = operand(node, 1), operand(node, 2)
+    to_data = dy
+    if reduction == "none":
+        to_data = op.ScatterElements(dy, indices, op.Mul(updates, 0.0), axis=axis)
+    return [to_data, None, op.GatherElements(dy, indices, axis=axis)]
 
 
 @gradient.rule("ScatterND")

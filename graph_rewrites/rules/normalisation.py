@@ -42,6 +42,13 @@ def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Contributio
     return [dx, *[None] * (len(node.inputs) - 1)]
 
 
+@gradient.rule("MeanVarianceNormalization")
+def mean_variance_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Y = (x - mean) / deviation over the axes."""
+    axes = attribute(node, "axes", [0, 2, 3])
+    return [_standardised(op, operand(node), dy, axes, epsilon=1e-18)]
+
+
 @gradient.rule("LRN")
 def local_response_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Y = x s^-beta, s = bias + alpha/size W(x^2), W the sum over a window of channels.

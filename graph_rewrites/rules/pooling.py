@@ -50,6 +50,21 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     return [convolution_adjoint(op, share, op.constant(ones), sizes[1], win, x, y)]
 
 
+@gradient.rule("LpPool")
+def lp_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Y = (sum |x|^p)^(1/p) over a window: its pixels get dy (|x| / y)^(p - 1) sign(x)."""
+    x, y, p = operand(node), node.outputs[0], float(attribute(node, "p", 2))
+    sizes = dims(x)
+    if len(sizes) < 3 or sizes[1] is None:
+        raise UnsupportedNodeError("the number of channels of its input is unknown")
+    nonzero = op.Where(op.Equal(y, 0.0), op.scalar(1.0, y), y)
+    share = op.Div(dy, op.Pow(nonzero, p - 1))
+    win = window(node, attribute(node, "kernel_shape"))
+    ones = np.ones((sizes[1], 1, *win.kernel), np.float32 if y.dtype is None else y.dtype.numpy())
+    spread = convolution_adjoint(op, share, op.constant(ones), sizes[1], win, x, y)
+    return [op.Mul(spread, op.Mul(op.Pow(op.Abs(x), p - 1), op.Sign(x)))]
+
+
 def _is_apart(node: ir.Node) -> bool:
     """Return whether no two windows share a pixel."""
     kernel = attribute(node, "kernel_shape")

@@ -1,11 +1,9 @@
-"""Gradients of reshaping and reducing."""
+"""Gradients of reshaping."""
 
 from __future__ import annotations
 
-import math
-
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, constant_ints, dims, operand, rank
+from onnxplain.graph_rewrites.builder import Builder, attribute, operand, rank
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .tables import gradient
@@ -28,40 +26,13 @@ def transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     return [op.Transpose(dy, perm=[perm.index(axis) for axis in range(len(perm))])]
 
 
-@gradient.rule("ReduceMean", "ReduceSum", since=18)
-def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Every element gets dy, for a mean divided by their number."""
-    x = node.inputs[0]
-    n = rank(x) if x is not None else None
-    axes = constant_ints(node, 1)
-    if n is None or x is None or (axes is None and len(node.inputs) > 1 and node.inputs[1]):
-        raise UnsupportedNodeError("its axes or the rank of its input are unknown")
-    nothing = [None] * (len(node.inputs) - 1)
-    if not axes and attribute(node, "noop_with_empty_axes", 0):
-        return [dy, *nothing]
-    axes = sorted(axis % n for axis in axes or range(n))
-    if node.op_type == "ReduceMean":
-        sizes = [dims(x)[axis] for axis in axes]
-        if None in sizes:
-            count = op.CastLike(op.ReduceProd(op.Gather(op.Shape(x), axes), keepdims=0), dy)
-            dy = op.Div(dy, count)
-        else:
-            dy = op.Div(dy, float(math.prod(int(size or 0) for size in sizes)))
-    if not attribute(node, "keepdims", 1):
-        dy = op.Unsqueeze(dy, axes)
-    dx = op.Expand(dy, op.Shape(x)) if 0 in axes else op.expand_like(dy, x)
-    return [dx, *nothing]
-
-
-@gradient.rule("ReduceL2", since=18)
-def reduce_l2(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dx = dy x / y."""
-    x, y = operand(node), node.outputs[0]
-    share = op.Div(dy, y)
-    if not attribute(node, "keepdims", 1):
-        axes = constant_ints(node, 1)
-        n = rank(x)
-        if axes is None or n is None:
-            raise UnsupportedNodeError("its axes or the rank of its input are unknown")
-        share = op.Unsqueeze(share, sorted(axis % n for axis in axes))
-    return [op.Mul(x, share), *[None] * (len(node.inputs) - 1)]
+@gradient.rule("Tile")
+def tile(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+    """Dx = dy summed over the copies; each axis is split into copies and their elements."""
+    x, repeats = operand(node, 0), operand(node, 1)
+    n = rank(x)
+    if n is None:
+        raise UnsupportedNodeError("the rank of its input is unknown")
+    by_axis = op.Concat(op.Unsqueeze(repeats, [1]), op.Unsqueeze(op.Shape(x), [1]), axis=1)
+    copies = op.Reshape(dy, op.Reshape(by_axis, [-1]))
+    return [op.ReduceSum(copies, list(range(0, 2 * n, 2)), keepdims=0), None]

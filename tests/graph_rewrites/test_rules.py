@@ -87,7 +87,10 @@ TABLE = [
     ("y = AveragePool <kernel_shape=[3,2], strides=[2,2], ceil_mode=1> (x)", {}),
     ("y = AveragePool <kernel_shape=[3,3], strides=[2,2], auto_pad=\"SAME_UPPER\"> (x)", {}),
     ("y = GlobalAveragePool(x)", {}), ("y = GlobalMaxPool(x)", {}),
+    ("y = LpPool <kernel_shape=[2,3], strides=[2,1], p=3> (x)", {}),
+    ("y = LpPool <kernel_shape=[3,3], pads=[1,1,0,1]> (x)", {}),
     # normalisation
+    ("y = MeanVarianceNormalization <axes=[2,3]> (x)", {}), ("y = MeanVarianceNormalization <axes=[1,2,3]> (x)", {}),
     ("y = BatchNormalization <epsilon=0.01> (x, s, b, m, v)", {"s": (3,), "b": (3,), "m": (3,), "v": np.float32([0.5, 1, 2])}),
     ("y = InstanceNormalization <epsilon=0.01> (x, s, b)", {"s": (3,), "b": (3,)}),
     ("z = Conv(x, w) y = GroupNormalization <num_groups=2, epsilon=0.01> (z, s, b)", {"w": (4, 3, 1, 1), "s": (4,), "b": (4,)}),
@@ -101,6 +104,12 @@ TABLE = [
     ("s = Shape <start=0, end=1> (x) r = Concat <axis=0> (s, t) y = Reshape(x, r)", {"t": [5, 18]}),
     ("y = ReduceMean(x, a)", {"a": [2, 3]}), ("y = ReduceMean <keepdims=0> (x, a)", {"a": [-1]}),
     ("y = ReduceSum <keepdims=0> (x, a)", {"a": [1, 3]}), ("y = ReduceL2(x, a)", {"a": [1]}), ("y = ReduceL2 <keepdims=0> (x, a)", {"a": [2, 1]}),
+    ("y = ReduceL1(x, a)", {"a": [1, 2]}), ("y = ReduceL1 <keepdims=0> (x, a)", {"a": [-1]}),
+    ("y = ReduceSumSquare <keepdims=0> (x, a)", {"a": [2, 3]}), ("y = ReduceLogSumExp <keepdims=0> (x, a)", {"a": [1]}),
+    ("y = ReduceLogSum(x, a)", {"a": [1], "x": "positive"}),
+    ("y = ReduceMax(x, a)", {"a": [2, 3]}), ("y = ReduceMin <keepdims=0> (x, a)", {"a": [1]}),
+    ("y = ReduceProd(x, a)", {"a": [1]}), ("z = Relu(x) o = Sub(z, w) y = ReduceProd <keepdims=0> (o, a)", {"a": [1, 3], "w": np.float32([[[0]], [[0.1]], [[0.2]]])}),
+    ("y = Tile(x, r)", {"r": [1, 2, 1, 3]}), ("r = ReduceMean(x, a) y = Tile(r, t)", {"a": [2], "t": [1, 1, 4, 1]}),
     # parts
     ("s = Sigmoid(x) y = Concat <axis=1> (x, s, x)", {}), ("s = Sigmoid(x) y = Concat <axis=-1> (x, s)", {}),
     ("a, b = Split <axis=1> (x, l) y = Mul(a, a)", {"l": [2, 1]}),
@@ -115,6 +124,13 @@ TABLE = [
      "s = ScatterND(t, i, g) y = Transpose <perm=[2,0,1,3]> (s)", {"i": np.array([[0, 1], [2, 5]])}),
     ("z = Mul(x, x) t = Transpose <perm=[1,2,0,3]> (x) u = Transpose <perm=[1,2,0,3]> (z) g = GatherND(u, i) "
      "s = ScatterND <reduction=\"add\"> (t, i, g) y = Transpose <perm=[2,0,1,3]> (s)", {"i": np.array([[0, 1], [0, 1]])}),
+    ("n = Shape <end=1> (x) s = Concat <axis=0> (n, t) j = Expand(i, s) y = GatherND <batch_dims=1> (x, j)", {"t": [2, 2], "i": np.array([[0, 1], [2, 5]])}),
+    ("n = Shape <end=1> (x) s = Concat <axis=0> (n, t) j = Expand(i, s) y = GatherND <batch_dims=2> (x, j)", {"t": [3, 3, 2], "i": np.array([[0, 1], [5, 4], [0, 1]])}),
+    ("n = Shape <end=1> (x) s = Concat <axis=0> (n, t) j = Expand(i, s) y = GatherElements <axis=2> (x, j)", {"t": [3, 3, 5], "i": np.array([[1, 0, 1, -1, 1], [1, 3, 1, 2, 5], [0, 0, 4, 4, 1]])}),
+    ("n = Shape <end=1> (x) s = Concat <axis=0> (n, t) j = Expand(i, s) z = Mul(x, x) g = GatherElements <axis=3> (z, j) "
+     "y = ScatterElements <axis=3> (x, j, g)", {"t": [3, 6, 2], "i": np.array([4, 1])}),
+    ("n = Shape <end=1> (x) s = Concat <axis=0> (n, t) j = Expand(i, s) z = Mul(x, x) g = GatherElements <axis=3> (z, j) "
+     "y = ScatterElements <axis=3, reduction=\"add\"> (x, j, g)", {"t": [3, 6, 2], "i": np.array([4, 4])}),
     ("y = Pad(x, p)", {"p": [0, 0, 1, 2, 0, 0, 2, 0]}), ("y = Pad(x, p, , a)", {"p": [1, 1], "a": [3]}),
     ("y = Pad(x, p, v)", {"p": [0, 1, 0, 1, 0, 0, 0, 0], "v": np.float32(2)}),
     ("y = Pad <mode=\"reflect\"> (x, p)", {"p": [0, 0, 2, 1, 0, 0, 1, 3]}), ("y = Pad <mode=\"edge\"> (x, p)", {"p": [0, 0, 2, 1, 0, 0, 1, 3]}),
