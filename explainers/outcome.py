@@ -82,6 +82,7 @@ def carry_out(
             else:
                 assert graphs is not None
                 run = GraphRun(prepared, classifier, graphs, targets, size, control)
+                run.notices += graphs.notices
             outcome = _driven(method, options, run)
     if apart is None:
         return outcome

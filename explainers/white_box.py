@@ -25,6 +25,7 @@ from onnxplain.graph_rewrites import (
     provenance_of,
     rewrite_canonical,
     split,
+    training_notices,
 )
 from onnxplain.graph_rewrites.patterns import Folded, folded
 
@@ -139,6 +140,11 @@ class WhiteBox:
         except FailedPrecondition as error:
             return error
         return None
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What is to be known of the canonical form, whatever the method."""
+        return [Notice(*notice) for notice in training_notices(self._canonical)]
 
     def prepare(
         self, method: Method, options: Mapping[str, Any], targets: Array

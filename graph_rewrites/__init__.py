@@ -27,6 +27,7 @@ from .method import Access, Inputs, Method, declare, get_method, list_methods
 from .option import Help, Option, Range, one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
 from .splitting import Split, split
+from .training import training_notices
 
 __all__ = [
     "Access",
@@ -71,4 +72,5 @@ __all__ = [
     "rewrite",
     "rewrite_canonical",
     "split",
+    "training_notices",
 ]

@@ -20,6 +20,7 @@ from .method import Method, get_method
 from .naming import free_name, name_what_is_new
 from .option import one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
+from .training import training_notices
 
 __all__ = ["rewrite", "rewrite_canonical"]
 
@@ -103,6 +104,7 @@ def rewrite_canonical(
         "outputs": [value.name for value in model.graph.outputs],
     }
     rewriting = Rewriting(model.graph, target_kind, output)
+    rewriting.notices += training_notices(canonical)
     maps: Maps = method.run(rewriting, **options)
     added = _add_outputs(rewriting, maps)
     passes.RemoveUnusedNodesPass()(model)

@@ -2,7 +2,8 @@
 
 Local functions are inlined, and so are operators that runtimes themselves take apart; opsets below
 21 are raised to 21 (newer ones kept); everything that depends on no input is folded; Identity and
-Dropout disappear; shapes are inferred.
+Dropout disappear; what was exported in training mode is put into inference form; shapes are
+inferred.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 
-from .builder import attribute
 from .dequantising import decode_quantised
 from .errors import FailedPrecondition
+from .training import batch_statistics_fixed, dropout_removed, note_training
 from .widening import widen_halves
 
 __all__ = ["OPSET", "canonise"]
@@ -56,6 +57,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         if proto.functions:
             proto = onnx.inliner.inline_local_functions(proto)
+        trained = batch_statistics_fixed(proto.graph)
         proto = _taken_apart(proto)
         if _opset(proto) < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
@@ -73,11 +75,12 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     decode_quantised(canonical)
     _lift_constants(canonical)
     _fold(canonical)
-    _remove_dropout(canonical.graph)
+    trained += dropout_removed(canonical.graph)
     passes.IdentityEliminationPass()(canonical)
     passes.RemoveUnusedNodesPass()(canonical)
     passes.NameFixPass()(canonical)
     passes.ShapeInferencePass()(canonical)
+    note_training(canonical, trained)
     return ir.to_proto(canonical)
 
 
@@ -135,18 +138,3 @@ def _fold(model: ir.Model) -> None:
 
 def _lift_constants(model: ir.Model) -> None:
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-
-
-def _remove_dropout(graph: ir.Graph) -> None:
-    """Replace Dropout at inference by its input; its mask output, when used, keeps it."""
-    for node in graph:
-        if node.op_type != "Dropout" or node.domain != "" or attribute(node, "training_mode"):
-            continue
-        training = node.inputs[2] if len(node.inputs) > 2 else None
-        mask_used = len(node.outputs) > 1 and node.outputs[1].uses()
-        if training is not None or mask_used or node.outputs[0].is_graph_output():
-            continue
-        source = node.inputs[0]
-        if source is not None:
-            node.outputs[0].replace_all_uses_with(source)
-            graph.remove(node, safe=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
 
@@ -24,7 +24,7 @@ def nodes_between(
         raise ValueError("the values belong to no graph")
     active, forward = set(sources), []
     for node in graph:
-        if not is_constant(node) and any(value in active for value in node.inputs):
+        if not is_constant(node) and any(value in active for value in _read_by(node)):
             forward.append(node)
             active.update(output for output in node.outputs if is_float(output))
             if node.op_type == "QuantizeLinear":  # integers that stand for real numbers
@@ -33,8 +33,19 @@ def nodes_between(
     for node in reversed(forward):
         if any(output in needed for output in node.outputs):
             nodes.append(node)
-            needed.update(value for value in node.inputs if value is not None and value in active)
+            needed.update(value for value in _read_by(node) if value in active)
     return nodes[::-1]
+
+
+def _read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """Yield a node's inputs, and what its subgraphs read: of themselves, or of the graph around."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graph = attribute.as_graph()
+            yield from graph.outputs
+            for inner in graph:
+                yield from _read_by(inner)
 
 
 def is_float(value: ir.Value) -> bool:

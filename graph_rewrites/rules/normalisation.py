@@ -13,7 +13,9 @@ __all__: list[str] = []
 
 
 @gradient.rule("BatchNormalization")
-def batch_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
+def batch_normalization(
+    op: Builder, node: ir.Node, dy: ir.Value, *of_statistics: ir.Value | None
+) -> Contributions:
     """Dx = dy scale / sqrt(var + epsilon), per channel."""
     x, scale, _, _, var = (operand(node, index) for index in range(5))
     if attribute(node, "training_mode", 0):

@@ -1,8 +1,12 @@
 """What bringing a model into canonical form finds out."""
 
 import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import helper, numpy_helper
 from onnx.helper import make_node
-from onnxplain.graph_rewrites import canonise
+from onnxplain.graph_rewrites import FailedPrecondition, canonise, provenance_of, rewrite
 
 from tests.models import branches
 
@@ -41,3 +45,109 @@ def test_sizes_that_follow_from_each_other_become_constants():
     known = {tensor.name for tensor in canonical.graph.initializer}
     assert len(slices) == 8
     assert all(set(node.input[1:]) <= known for node in slices)
+
+
+def picture_model(text, opset=21, **constants):
+    """Return the model of nodes in ONNX text form, from ``x`` to ``y``, of shape ``x``'s."""
+    whole = f"{text} p = GlobalAveragePool(y) scores = Flatten(p)"
+    graph = onnx.parser.parse_graph(f"g (float[N,3,6,6] x) => (float[N,3] scores) {{ {whole} }}")
+    for name, array in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+STATISTICS = {
+    "s": np.float32([1, 2, 3]), "b": np.float32([0, 1, 0]), "m": np.float32([2, 0, 1]),
+    "v": np.float32([3, 1, 4]), "rate": np.float32(0.5), "yes": np.array(True),
+}  # fmt: skip
+BATCH_NORM = "y = BatchNormalization(x, s, b, m, v)"
+
+
+def run(model, feeds):
+    return ort.InferenceSession(model.SerializeToString()).run(["scores", "attribution"], feeds)
+
+
+@pytest.mark.parametrize(
+    ("text", "inference", "opset"),
+    [
+        ("y, k, l = BatchNormalization <training_mode=1> (x, s, b, m, v)", BATCH_NORM, 21),
+        ("y, k, l, n, o = BatchNormalization (x, s, b, m, v)", BATCH_NORM, 9),
+        ("z = Relu(x) y = Dropout(z, rate, yes)", "y = Relu(x)", 13),
+    ],
+)
+def test_training_mode_becomes_inference_with_a_word(text, inference, opset):
+    rewritten = rewrite(picture_model(text, opset, **STATISTICS), "gradient")
+    expected = rewrite(picture_model(inference, **STATISTICS), "gradient")
+    feeds = {
+        "x": np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32),
+        "target": np.array([0, 2]),
+    }
+    for ours, theirs in zip(run(rewritten, feeds), run(expected, feeds), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [code for code, _ in provenance_of(rewritten)["warnings"]] == ["TRAINING_MODE"]
+    assert provenance_of(expected)["warnings"] == []
+
+
+def test_batch_statistics_that_are_used_are_refused():
+    text = "z, k, l = BatchNormalization <training_mode=1> (x, s, b, m, v) "
+    text += "r = Reshape(k, shape) y = Mul(z, r)"
+    with pytest.raises(FailedPrecondition, match="training mode"):
+        rewrite(picture_model(text, **STATISTICS, shape=np.array([1, 3, 1, 1])), "gradient")
+
+
+def test_statistics_of_weights_are_no_statistics_of_a_batch():
+    text = "w, k, l = BatchNormalization <training_mode=1> (u, s, b, m, v) y = Add(x, w)"
+    weights = np.random.default_rng(1).normal(5, 2, (1, 3, 6, 6)).astype(np.float32)
+    model = picture_model(text, **STATISTICS, u=weights)
+    feeds = {"x": np.zeros((2, 3, 6, 6), np.float32), "target": np.array([0, 2])}
+    rewritten = rewrite(model, "gradient")
+    expected = STATISTICS["b"]  # the mean of what is standardised
+    np.testing.assert_allclose(run(rewritten, feeds)[0], [expected] * 2, atol=1e-5)
+    assert provenance_of(rewritten)["warnings"] == []
+
+
+def test_dropout_in_inference_mode_leaves_no_word():
+    text = "z = Relu(x) y = Dropout(z, rate, no)"
+    model = picture_model(text, **STATISTICS, no=np.array(False))
+    assert "Dropout" not in [node.op_type for node in canonise(model).graph.node]
+    assert provenance_of(rewrite(model, "gradient"))["warnings"] == []
+
+
+BRANCHES = (
+    "y = If (c) <then_branch = t () => (float[N,3,6,6] a) { a = Relu(x) }, "
+    "else_branch = e () => (float[N,3,6,6] f) { f = Neg(x) }>"
+)
+
+
+@pytest.mark.parametrize(("condition", "op_type"), [(True, "Relu"), (False, "Neg")])
+def test_a_branch_whose_condition_is_constant_is_inlined(condition, op_type):
+    canonical = canonise(picture_model(f"c = Not(d) {BRANCHES}", d=np.array(not condition)))
+    assert canonical.graph.node[0].op_type == op_type
+
+
+@pytest.mark.parametrize(
+    ("text", "op_type"),
+    [
+        (f"m = ReduceMean <keepdims=0> (x) c = Greater(m, zero) {BRANCHES}", "If"),
+        (
+            "y = Loop(n, , x) <body = l (int64 i, bool c, float[N,3,6,6] h) => "
+            "(bool d, float[N,3,6,6] o) { d = Identity(c) o = Relu(h) }>",
+            "Loop",
+        ),
+        (
+            "q = ReduceMean(x, axes) w = Loop(n, , q) <body = l (int64 i, bool c, float[1,1,1,1] h)"
+            " => (bool d, float[1,1,1,1] o) { d = Identity(c) u = ReduceMean(x, axes) "
+            "o = Add(h, u) }> y = Add(x, w)",
+            "Loop",
+        ),
+    ],
+)
+def test_control_flow_on_the_way_is_refused_by_name(text, op_type):
+    constants = {"zero": np.float32(0), "n": np.array(2), "axes": np.array([0, 1, 2, 3])}
+    model = picture_model(text, **constants)
+    for node in model.graph.node:
+        node.name = f"the_{node.op_type}"
+    with pytest.raises(FailedPrecondition) as refused:
+        rewrite(model, "gradient")
+    assert refused.value.reason == "UNSUPPORTED_OPERATOR"
+    assert [violation.subject for violation in refused.value.violations] == [f"the_{op_type}"]
