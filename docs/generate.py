@@ -104,7 +104,9 @@ def _option_row(option: Option) -> tuple[str, str, str, str]:
 def _values(option: Option) -> str:
     if option.choices:
         return (
-            ", ".join(f"`{choice}`" for choice in option.choices) + ", `#rrggbb`" * option.colours
+            ", ".join(f"`{choice}`" for choice in option.choices)
+            + ", `#rrggbb`" * option.colours
+            + ", array" * option.arrays
         )
     low, high = option.minimum, option.maximum
     if low is not None and high is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .baselines import baseline
+from .baselines import Baseline, baseline
 from .classifier import Classifier, ScoreKind
 from .control import Control
 from .input_run import InputRun
@@ -61,17 +61,19 @@ class PictureRun(InputRun):
         found = self._classifier.stream_masked(masking, shown, hidden, batches, self.control)
         return self._counted(found, self._score)
 
-    def baseline(self, name: str, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    def baseline(self, given: Baseline, random: np.random.Generator) -> npt.NDArray[np.float32]:
         """Return a baseline of the picture, float32 ``[H, W, C]``; see `baseline`."""
-        values = self.picture[None].astype(np.float32)
+        if isinstance(given, np.ndarray) or given == "zero":  # in the units of the input
+            found = baseline(given, self.x, self.low, self.high, self.channel_axis, random)
+            if self.from_tensor or self._known is None:
+                found = np.moveaxis(found, self.channel_axis, -1)
+            else:
+                found = self._known.pixels(found)
+            return np.asarray(found[0], np.float32)
+        low, high = np.zeros(1), np.full(1, 255.0)
         if self.from_tensor or self._known is None:
-            bounds = (self.low, self.high)
-            low, high = (np.moveaxis(bound, self.channel_axis, -1) for bound in bounds)
-            if name.startswith("#") and self._known is not None and self._known.colour == "BGR":
-                name = f"#{name[5:7]}{name[3:5]}{name[1:3]}"
-        elif name == "zero":
-            return np.broadcast_to(self._known.zero, self.picture.shape)
-        else:
-            low, high = np.zeros(1), np.full(1, 255.0)
-        found: npt.NDArray[np.float32] = baseline(name, values, low, high, 3, random)[0]
-        return found
+            low, high = (np.moveaxis(one, self.channel_axis, -1) for one in (self.low, self.high))
+            if given.startswith("#") and self._known is not None and self._known.colour == "BGR":
+                given = f"#{given[5:7]}{given[3:5]}{given[1:3]}"
+        values = self.picture[None].astype(np.float32)
+        return np.asarray(baseline(given, values, low, high, 3, random)[0], np.float32)

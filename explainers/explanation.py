@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, Violation
+from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, Violation, in_words
 
 from .classifier import ScoreKind
 from .prediction import Prediction
@@ -173,8 +173,7 @@ class Explanation:
         plain["prediction"] = dataclasses.asdict(self.prediction)
         plain["provenance"] = dataclasses.asdict(self.provenance)
         plain["provenance"]["options"] = {
-            name: f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else value
-            for name, value in self.provenance.options.items()
+            name: in_words(value) for name, value in self.provenance.options.items()
         }
         plain["warnings"] = [dataclasses.asdict(notice) for notice in self.warnings]
         plain["summary"] = None if self.summary is None else dataclasses.asdict(self.summary)

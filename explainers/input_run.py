@@ -13,6 +13,7 @@ from .classifier import Classifier, ScoreKind, Scores
 from .control import Control
 from .explanation import Notice
 from .inputs import PreparedInput
+from .reduction import reduce_channels
 
 __all__ = ["InputRun"]
 
@@ -97,9 +98,4 @@ class InputRun:
 
     def reduce_channels(self, attribution: Array, reduction: str) -> npt.NDArray[np.float32]:
         """Return ``[H, W]`` from an attribution ``[*input]``."""
-        axis = self.channel_axis - 1
-        if reduction == "sum":
-            return np.asarray(attribution.sum(axis=axis), np.float32)
-        if reduction == "l2":
-            return np.asarray(np.sqrt(np.square(attribution).sum(axis=axis)), np.float32)
-        return np.asarray(np.abs(attribution).max(axis=axis), np.float32)
+        return reduce_channels(attribution, self.channel_axis - 1, reduction)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from onnxplain.graph_rewrites import Access, InvalidArgument, Method, Violation
 
+from .averaging import mean_result, of_each_baseline
 from .baselines import baseline
 from .black_box import PictureRun
 from .classifier import Classifier
@@ -51,17 +52,47 @@ def carry_out(
     control: Control,
     clock: Clock,
 ) -> Outcome:
-    """Explain one input for every target.
+    """Explain one input for every target; of several baselines, return the mean over them.
 
     Parameters
     ----------
     options
-        Resolved, one value each.
+        Resolved, one value each but for ``baseline``.
     graphs
         Of the model; ``None`` only where `check_access` lets the method through without.
     clock
         Takes the time of the stages.
     """
+    outcomes = [
+        _carry_out(method, each, prepared, targets, classifier, graphs, control, clock)
+        for each in of_each_baseline(options)
+    ]
+    if len(outcomes) == 1:
+        return outcomes[0]
+    axis, reduction = classifier.channel_axis - 1, options.get("reduction", "sum")
+    return dataclasses.replace(
+        outcomes[0],
+        results=[
+            mean_result(results, axis, reduction)
+            for results in zip(*(one.results for one in outcomes), strict=True)
+        ],
+        options={**outcomes[0].options, "baseline": options["baseline"]},
+        evaluations=sum(one.evaluations for one in outcomes),
+        notices=list(dict.fromkeys(notice for one in outcomes for notice in one.notices)),
+    )
+
+
+def _carry_out(
+    method: Method,
+    options: Mapping[str, Any],
+    prepared: PreparedInput,
+    targets: Targets,
+    classifier: Classifier,
+    graphs: WhiteBox | None,
+    control: Control,
+    clock: Clock,
+) -> Outcome:
+    """Explain one input for every target, from one baseline."""
     apart, size = None, options.get("batch_size")
     if not method.in_graph or len(targets.items) > 1:
         with clock.stage("run"):

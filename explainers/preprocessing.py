@@ -250,12 +250,15 @@ class Preprocessing:
 
         The inverse of `normalise`, rounded and clipped to uint8, ``[..., H, W, C]`` in order RGB.
         """
+        return np.ascontiguousarray(np.clip(np.rint(self.pixels(x)), 0, 255).astype(np.uint8))
+
+    def pixels(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """As `denormalise`, neither rounded nor clipped: what `normalise` makes ``x`` of."""
         scale, offset = self._affine()
         if self.layout == "NCHW":
             x = np.moveaxis(x, -3, -1)
-        values = np.rint((x.astype(np.float64) - offset) / scale)
-        picture = np.clip(values, 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(picture[..., ::-1] if self.colour == "BGR" else picture)
+        values: npt.NDArray[np.float64] = (x.astype(np.float64) - offset) / scale
+        return values[..., ::-1] if self.colour == "BGR" else values
 
     def bounds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return the smallest and the largest input value of each channel, each ``[C]``.
@@ -264,13 +267,6 @@ class Preprocessing:
         """
         scale, offset = self._affine()
         return offset.astype(np.float32), (255 * scale + offset).astype(np.float32)
-
-    @property
-    def zero(self) -> npt.NDArray[np.float32]:
-        """The pixel values, in the order of `picture`, that become 0 in the model's input."""
-        scale, offset = self._affine()
-        values = (-offset / scale).astype(np.float32)
-        return values[::-1] if self.colour == "BGR" else values
 
     def _affine(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return ``(scale, offset)``, each ``[C]``, of ``x = scale v + offset``."""

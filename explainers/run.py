@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .baselines import Baseline
 from .control import Control
 from .perturbation import Masking
 from .summary import Summary
@@ -59,10 +60,10 @@ class Run(Protocol):
         """
         ...
 
-    def baseline(self, name: str, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    def baseline(self, given: Baseline, random: np.random.Generator) -> npt.NDArray[np.float32]:
         """Return what stands for nothing to be seen, ``[H, W, C]`` in the units of ``picture``.
 
-        The names are those of the option ``baseline``.
+        ``given`` is as the option ``baseline`` says.
         """
         ...
 

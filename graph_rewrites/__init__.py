@@ -24,7 +24,7 @@ from .interface import Interface, expose_scores
 from .loading import ModelSource, provenance_of, read_model
 from .masking import MaskedModel, MaskForm, prepend_masking
 from .method import Access, Inputs, Method, declare, get_method, list_methods
-from .option import Help, Option, Range, one_by_one
+from .option import Help, Option, Range, in_words, one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
 from .splitting import Split, split
 from .training import training_notices
@@ -60,6 +60,7 @@ __all__ = [
     "expose_scores",
     "feature_layer",
     "find_features",
+    "in_words",
     "get_method",
     "list_methods",
     "methods",

@@ -18,7 +18,7 @@ from .errors import InvalidArgument, Violation
 from .loading import PROVENANCE_KEY, ModelSource, read_model
 from .method import Method, get_method
 from .naming import free_name, name_what_is_new
-from .option import one_by_one
+from .option import in_words, one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
 from .training import training_notices
 
@@ -116,7 +116,7 @@ def rewrite_canonical(
         {
             "version": importlib.metadata.version("onnxplain"),
             "method": method.name,
-            "options": dict(options),
+            "options": {name: in_words(value) for name, value in options.items()},
             "layer": rewriting.layer,
             "image": rewriting.anatomy.image.name,
             "score_output": rewriting.anatomy.output.name,

@@ -15,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 
 __all__ = [
+    "Averaged",
     "Colours",
     "Help",
     "Option",
     "PerChannel",
     "Range",
     "Several",
+    "in_words",
     "one_by_one",
     "options_of",
 ]
@@ -52,19 +54,27 @@ class PerChannel:
 
 
 @dataclass(frozen=True)
+class Averaged:
+    """Annotation: callers may give several values, and the answer is the mean over all of them."""
+
+
+@dataclass(frozen=True)
 class Colours:
     """Annotation: beside the choices, which have names, any colour as ``#rrggbb``."""
 
 
 class Together(tuple[Any, ...]):
-    """Values that belong together, as of an option with one value for each channel."""
+    """Values that belong together: one for each channel, or all those to average over."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option of a method, as read from the declaring function's signature."""
+    """One option of a method, as read from the declaring function's signature.
+
+    ``arrays`` says that beside the choices an array of numbers is taken.
+    """
 
     name: str
     type: type[bool] | type[int] | type[float] | type[str] | type[np.ndarray[Any, Any]]
@@ -77,6 +87,7 @@ class Option:
     several: bool = False
     together: bool = False
     colours: bool = False
+    arrays: bool = False
 
     def check(self, value: Any) -> Any:
         """Return ``value`` as this option's type; raise ``ValueError`` saying what is allowed.
@@ -96,16 +107,19 @@ class Option:
     def _check_one(self, value: Any) -> Any:
         if self.type is np.ndarray:
             return _label_map(value)
+        if self.arrays and isinstance(value, np.ndarray):
+            return _numbers(value)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.type is float and number:
             value = float(value)
         elif self.type is int and isinstance(value, float) and value.is_integer():
             value = int(value)
+        beside = ", nor a NumPy array" * self.arrays
         if type(value) is not self.type and not (self.type is int and _is_integer(value)):
-            raise ValueError(f"{value!r} is not {_ARTICLES[self.type]}")
+            raise ValueError(f"{value!r} is not {_ARTICLES[self.type]}{beside}")
         if self.choices and value not in self.choices:
             if not self.colours:
-                raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
+                raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}{beside}")
             if not _COLOUR.fullmatch(value):
                 names = ", ".join(self.choices)
                 raise ValueError(f"{value!r} is not one of {names}, nor a colour as #rrggbb")
@@ -119,7 +133,7 @@ class Option:
         return self.type(value)
 
     def parse(self, text: str) -> Any:
-        """Read the value from text, as a command line gives it; arrays have no text."""
+        """Read one value from text, as a command line gives it; arrays have no text."""
         if self.optional and text.lower() in ("", "none"):
             return None
         if self.type is bool:
@@ -133,7 +147,7 @@ class Option:
             value = typing.cast("Callable[[str], Any]", self.type)(text)
         except ValueError:
             raise ValueError(f"{text!r} is not {_ARTICLES[self.type]}") from None
-        return self.check(value)
+        return self._check_one(value)
 
 
 _ARTICLES = {
@@ -154,8 +168,21 @@ def _label_map(value: object) -> np.ndarray[Any, Any]:
     return value
 
 
+def _numbers(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        raise ValueError(f"the array {value.dtype} {list(value.shape)} is not of finite numbers")
+    return value
+
+
 def _is_integer(value: object) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def in_words(value: Any) -> Any:
+    """Return an option's value as JSON has it, of an array only its type and shape."""
+    if isinstance(value, tuple | list):
+        return [in_words(one) for one in value]
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else value
 
 
 def one_by_one(options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -181,10 +208,9 @@ def _option(name: str, hint: Any, default: Any) -> Option:
     base, *extras = (
         typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
     )
-    optional = False
-    if typing.get_origin(base) in (typing.Union, types.UnionType):
-        optional = True
-        (base,) = [part for part in typing.get_args(base) if part is not type(None)]
+    union = typing.get_origin(base) in (typing.Union, types.UnionType)
+    parts = typing.get_args(base) if union else (base,)
+    base, *arrays = [part for part in parts if part is not type(None)]
     choices: tuple[str, ...] = ()
     if typing.get_origin(base) is Literal:
         choices, base = typing.get_args(base), str
@@ -199,8 +225,9 @@ def _option(name: str, hint: Any, default: Any) -> Option:
         choices=choices,
         minimum=bounds.minimum,
         maximum=bounds.maximum,
-        optional=optional,
-        several=any(isinstance(extra, Several | PerChannel) for extra in extras),
-        together=any(isinstance(extra, PerChannel) for extra in extras),
+        optional=type(None) in parts,
+        several=any(isinstance(extra, Several | PerChannel | Averaged) for extra in extras),
+        together=any(isinstance(extra, PerChannel | Averaged) for extra in extras),
         colours=any(isinstance(extra, Colours) for extra in extras),
+        arrays=bool(arrays),
     )

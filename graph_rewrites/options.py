@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .option import Colours, Help, PerChannel, Range, Several
+from .option import Averaged, Colours, Help, PerChannel, Range, Several
 
 __all__ = [
     "Add",
@@ -113,10 +113,12 @@ KernelWidth = Annotated[
     float, Range(1e-6, 1e6), Help("width of LIME's sample kernel in cosine distance")
 ]
 Baseline = Annotated[
-    Literal["zero", "black", "mean", "blur", "uniform"],
+    Literal["zero", "black", "mean", "blur", "uniform"] | npt.NDArray[np.floating[Any]],
+    Averaged(),
     Help(
         "what stands for nothing to be seen: 0 in the input's own units, black, the image's mean "
-        "colour, the image blurred, uniform noise"
+        "colour, the image blurred, uniform noise, or an array in the units of the model's input "
+        "that broadcasts to it (a .npy file); or several, to take the mean over them"
     ),
 ]
 NSteps = Annotated[int, Range(1, 10_000), Help("points on the path from the baseline")]

@@ -366,6 +366,7 @@ class Option(_message.Message):
     CHOICES_FIELD_NUMBER: _builtins.int
     HELP_FIELD_NUMBER: _builtins.int
     SEVERAL_FIELD_NUMBER: _builtins.int
+    TENSORS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     type: Global___OptionType.ValueType
@@ -377,7 +378,9 @@ class Option(_message.Message):
     help: _builtins.str
     """What it means."""
     several: _builtins.bool
-    """Whether several values may be given, and the method is carried out for each."""
+    """Whether several values may be given; `help` says what they are together."""
+    tensors: _builtins.bool
+    """Whether a tensor is taken too, beside the choices."""
     @_builtins.property
     def default_value(self) -> Global___OptionValue:
         """The value when it is left out. Unset: it stays unset, with the meaning `help` gives."""
@@ -399,10 +402,11 @@ class Option(_message.Message):
         choices: _abc.Iterable[_builtins.str] | None = ...,
         help: _builtins.str = ...,
         several: _builtins.bool = ...,
+        tensors: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "default_value", b"default_value", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "choices", b"choices", "default_value", b"default_value", "help", b"help", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "several", b"several", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "choices", b"choices", "default_value", b"default_value", "help", b"help", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "several", b"several", "tensors", b"tensors", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

@@ -117,41 +117,41 @@ QUADRATURE_TRAPEZOID: Quadrature.ValueType  # 2
 """Trapezoid rule on equal steps."""
 Global___Quadrature: _TypeAlias = Quadrature  # noqa: Y015
 
-class _Baseline:
+class _BaselineKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _BaselineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Baseline.ValueType], _builtins.type):
+class _BaselineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BaselineKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    BASELINE_UNSPECIFIED: _Baseline.ValueType  # 0
-    """The default of the option."""
-    BASELINE_ZERO: _Baseline.ValueType  # 1
+    BASELINE_KIND_UNSPECIFIED: _BaselineKind.ValueType  # 0
+    """Never sent."""
+    BASELINE_KIND_ZERO: _BaselineKind.ValueType  # 1
     """0 in the units of the model's input."""
-    BASELINE_BLACK: _Baseline.ValueType  # 2
+    BASELINE_KIND_BLACK: _BaselineKind.ValueType  # 2
     """The smallest value of each channel."""
-    BASELINE_MEAN: _Baseline.ValueType  # 3
+    BASELINE_KIND_MEAN: _BaselineKind.ValueType  # 3
     """The image's mean colour."""
-    BASELINE_BLUR: _Baseline.ValueType  # 4
+    BASELINE_KIND_BLUR: _BaselineKind.ValueType  # 4
     """The image, blurred."""
-    BASELINE_UNIFORM: _Baseline.ValueType  # 5
+    BASELINE_KIND_UNIFORM: _BaselineKind.ValueType  # 5
     """Uniform noise."""
 
-class Baseline(_Baseline, metaclass=_BaselineEnumTypeWrapper):
-    """What stands for nothing to be seen."""
+class BaselineKind(_BaselineKind, metaclass=_BaselineKindEnumTypeWrapper):
+    """A way to show nothing."""
 
-BASELINE_UNSPECIFIED: Baseline.ValueType  # 0
-"""The default of the option."""
-BASELINE_ZERO: Baseline.ValueType  # 1
+BASELINE_KIND_UNSPECIFIED: BaselineKind.ValueType  # 0
+"""Never sent."""
+BASELINE_KIND_ZERO: BaselineKind.ValueType  # 1
 """0 in the units of the model's input."""
-BASELINE_BLACK: Baseline.ValueType  # 2
+BASELINE_KIND_BLACK: BaselineKind.ValueType  # 2
 """The smallest value of each channel."""
-BASELINE_MEAN: Baseline.ValueType  # 3
+BASELINE_KIND_MEAN: BaselineKind.ValueType  # 3
 """The image's mean colour."""
-BASELINE_BLUR: Baseline.ValueType  # 4
+BASELINE_KIND_BLUR: BaselineKind.ValueType  # 4
 """The image, blurred."""
-BASELINE_UNIFORM: Baseline.ValueType  # 5
+BASELINE_KIND_UNIFORM: BaselineKind.ValueType  # 5
 """Uniform noise."""
-Global___Baseline: _TypeAlias = Baseline  # noqa: Y015
+Global___BaselineKind: _TypeAlias = BaselineKind  # noqa: Y015
 
 class _SmoothGradVariant:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -946,10 +946,6 @@ class OcclusionOptions(_message.Message):
     """Pixels from one window to the next; unset, half the window.
     Default: unset; range 1 to 8192.
     """
-    baseline: Global___Baseline.ValueType
-    """What covers the window.
-    Default: zero.
-    """
     score: _types_pb2.ScoreKind.ValueType
     """What is explained.
     Default: probability.
@@ -962,22 +958,26 @@ class OcclusionOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
+        """What covers the window.
+        Default: zero.
+        """
+
     def __init__(
         self,
         *,
         patch: _builtins.int | None = ...,
         stride: _builtins.int | None = ...,
-        baseline: Global___Baseline.ValueType | None = ...,
+        baseline: _abc.Iterable[Global___Baseline] | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_patch", b"_patch", "_score", b"_score", "_seed", b"_seed", "_stride", b"_stride", "baseline", b"baseline", "batch_size", b"batch_size", "patch", b"patch", "score", b"score", "seed", b"seed", "stride", b"stride"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_patch", b"_patch", "_score", b"_score", "_seed", b"_seed", "_stride", b"_stride", "batch_size", b"batch_size", "patch", b"patch", "score", b"score", "seed", b"seed", "stride", b"stride"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_patch", b"_patch", "_score", b"_score", "_seed", b"_seed", "_stride", b"_stride", "baseline", b"baseline", "batch_size", b"batch_size", "patch", b"patch", "score", b"score", "seed", b"seed", "stride", b"stride"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_patch", b"_patch", "_score", b"_score", "_seed", b"_seed", "_stride", b"_stride", "baseline", b"baseline", "batch_size", b"batch_size", "patch", b"patch", "score", b"score", "seed", b"seed", "stride", b"stride"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
-    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
@@ -988,8 +988,6 @@ class OcclusionOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__stride: _TypeAlias = _typing.Literal["stride"]  # noqa: Y015
     _WhichOneofArgType__stride: _TypeAlias = _typing.Literal["_stride", b"_stride"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1034,10 +1032,6 @@ class RiseOptions(_message.Message):
     all samples.
     Default: 0; range 0 to 1.
     """
-    baseline: Global___Baseline.ValueType
-    """What is seen where a mask hides the image.
-    Default: zero.
-    """
     score: _types_pb2.ScoreKind.ValueType
     """What is explained.
     Default: probability.
@@ -1050,6 +1044,12 @@ class RiseOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
+        """What is seen where a mask hides the image.
+        Default: zero.
+        """
+
     def __init__(
         self,
         *,
@@ -1057,17 +1057,15 @@ class RiseOptions(_message.Message):
         n_cells: _builtins.int | None = ...,
         keep: _builtins.float | None = ...,
         tolerance: _builtins.float | None = ...,
-        baseline: Global___Baseline.ValueType | None = ...,
+        baseline: _abc.Iterable[Global___Baseline] | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_keep", b"_keep", "_n_cells", b"_n_cells", "_n_samples", b"_n_samples", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "baseline", b"baseline", "batch_size", b"batch_size", "keep", b"keep", "n_cells", b"n_cells", "n_samples", b"n_samples", "score", b"score", "seed", b"seed", "tolerance", b"tolerance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_keep", b"_keep", "_n_cells", b"_n_cells", "_n_samples", b"_n_samples", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "keep", b"keep", "n_cells", b"n_cells", "n_samples", b"n_samples", "score", b"score", "seed", b"seed", "tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_keep", b"_keep", "_n_cells", b"_n_cells", "_n_samples", b"_n_samples", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "baseline", b"baseline", "batch_size", b"batch_size", "keep", b"keep", "n_cells", b"n_cells", "n_samples", b"n_samples", "score", b"score", "seed", b"seed", "tolerance", b"tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_keep", b"_keep", "_n_cells", b"_n_cells", "_n_samples", b"_n_samples", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "baseline", b"baseline", "batch_size", b"batch_size", "keep", b"keep", "n_cells", b"n_cells", "n_samples", b"n_samples", "score", b"score", "seed", b"seed", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
-    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__keep: _TypeAlias = _typing.Literal["keep"]  # noqa: Y015
@@ -1082,8 +1080,6 @@ class RiseOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
     _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -2185,10 +2181,6 @@ class IntegratedGradientsOptions(_message.Message):
     """How the integral along the path is summed.
     Default: gauss_legendre.
     """
-    baseline: Global___Baseline.ValueType
-    """What stands for nothing to be seen.
-    Default: zero.
-    """
     score: _types_pb2.ScoreKind.ValueType
     """What is explained.
     Default: logit.
@@ -2205,23 +2197,27 @@ class IntegratedGradientsOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
+        """What stands for nothing to be seen.
+        Default: zero.
+        """
+
     def __init__(
         self,
         *,
         n_steps: _builtins.int | None = ...,
         quadrature: Global___Quadrature.ValueType | None = ...,
-        baseline: Global___Baseline.ValueType | None = ...,
+        baseline: _abc.Iterable[Global___Baseline] | None = ...,
         score: _types_pb2.ScoreKind.ValueType | None = ...,
         reduction: Global___Reduction.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_n_steps", b"_n_steps", "_quadrature", b"_quadrature", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "baseline", b"baseline", "batch_size", b"batch_size", "n_steps", b"n_steps", "quadrature", b"quadrature", "reduction", b"reduction", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_steps", b"_n_steps", "_quadrature", b"_quadrature", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "batch_size", b"batch_size", "n_steps", b"n_steps", "quadrature", b"quadrature", "reduction", b"reduction", "score", b"score", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_batch_size", b"_batch_size", "_n_steps", b"_n_steps", "_quadrature", b"_quadrature", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "baseline", b"baseline", "batch_size", b"batch_size", "n_steps", b"n_steps", "quadrature", b"quadrature", "reduction", b"reduction", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_steps", b"_n_steps", "_quadrature", b"_quadrature", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "baseline", b"baseline", "batch_size", b"batch_size", "n_steps", b"n_steps", "quadrature", b"quadrature", "reduction", b"reduction", "score", b"score", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
-    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__n_steps: _TypeAlias = _typing.Literal["n_steps"]  # noqa: Y015
@@ -2234,8 +2230,6 @@ class IntegratedGradientsOptions(_message.Message):
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -3021,10 +3015,6 @@ class DeepLiftOptions(_message.Message):
     """Whether activations treat what comes as one, or its positive and negative terms apart.
     Default: rescale.
     """
-    baseline: Global___Baseline.ValueType
-    """What stands for nothing to be seen.
-    Default: zero.
-    """
     product: Global___Product.ValueType
     """How a product shares.
     Default: split.
@@ -3037,21 +3027,25 @@ class DeepLiftOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
+        """What stands for nothing to be seen.
+        Default: zero.
+        """
+
     def __init__(
         self,
         *,
         variant: Global___DeepLiftVariant.ValueType | None = ...,
-        baseline: Global___Baseline.ValueType | None = ...,
+        baseline: _abc.Iterable[Global___Baseline] | None = ...,
         product: Global___Product.ValueType | None = ...,
         reduction: Global___Reduction.ValueType | None = ...,
         seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_product", b"_product", "_reduction", b"_reduction", "_seed", b"_seed", "_variant", b"_variant", "baseline", b"baseline", "product", b"product", "reduction", b"reduction", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_product", b"_product", "_reduction", b"_reduction", "_seed", b"_seed", "_variant", b"_variant", "product", b"product", "reduction", b"reduction", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_product", b"_product", "_reduction", b"_reduction", "_seed", b"_seed", "_variant", b"_variant", "baseline", b"baseline", "product", b"product", "reduction", b"reduction", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_product", b"_product", "_reduction", b"_reduction", "_seed", b"_seed", "_variant", b"_variant", "baseline", b"baseline", "product", b"product", "reduction", b"reduction", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
-    _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
     _WhichOneofReturnType__product: _TypeAlias = _typing.Literal["product"]  # noqa: Y015
     _WhichOneofArgType__product: _TypeAlias = _typing.Literal["_product", b"_product"]  # noqa: Y015
     _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
@@ -3060,8 +3054,6 @@ class DeepLiftOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__variant: _TypeAlias = _typing.Literal["variant"]  # noqa: Y015
     _WhichOneofArgType__variant: _TypeAlias = _typing.Literal["_variant", b"_variant"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline) -> _WhichOneofReturnType__baseline | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__product) -> _WhichOneofReturnType__product | None: ...
     @_typing.overload
@@ -3072,3 +3064,33 @@ class DeepLiftOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__variant) -> _WhichOneofReturnType__variant | None: ...
 
 Global___DeepLiftOptions: _TypeAlias = DeepLiftOptions  # noqa: Y015
+
+@_typing.final
+class Baseline(_message.Message):
+    """What stands for nothing to be seen. Of several, the answer is the mean over them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: Global___BaselineKind.ValueType
+    """Made for the image."""
+    @_builtins.property
+    def values(self) -> _types_pb2.Tensor:
+        """Given in the units of the model's input: [*input], [1, *input] or what broadcasts to it."""
+
+    def __init__(
+        self,
+        *,
+        name: Global___BaselineKind.ValueType = ...,
+        values: _types_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["name", "values"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Baseline: _TypeAlias = Baseline  # noqa: Y015

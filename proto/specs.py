@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from onnxplain.proto.codec import (
     CodecError,
     array_from_tensor,
@@ -20,6 +21,7 @@ from onnxplain.proto.codec import (
     tensor_from_array,
 )
 from onnxplain.proto.methods_pb2 import MethodSpec
+from onnxplain.proto.types_pb2 import Tensor
 
 __all__ = ["options_from_spec", "spec_from_options"]
 
@@ -51,10 +53,10 @@ def spec_from_options(method: str, options: Mapping[str, Any]) -> MethodSpec:
         elif value is not None:
             try:
                 if fields[name].is_repeated:
-                    alone = isinstance(value, str | int | float)
-                    getattr(message, name).extend([value] if alone else value)
+                    alone = isinstance(value, str | int | float | np.ndarray)
+                    _extend(getattr(message, name), fields[name], [value] if alone else value)
                 elif fields[name].message_type:
-                    getattr(message, name).CopyFrom(tensor_from_array(value))
+                    _write(getattr(message, name), value)
                 else:
                     setattr(message, name, _field_value(fields[name], value))
             except (TypeError, ValueError) as error:
@@ -83,10 +85,11 @@ def options_from_spec(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
         try:
             if field.enum_type:
                 value = choice_from_enum(field.enum_type, value)
-            elif field.message_type:
-                value = array_from_tensor(value)
             elif field.is_repeated:
-                value = value[0] if len(value) == 1 else list(value)
+                values = [_read(one) if field.message_type else one for one in value]
+                value = values[0] if len(values) == 1 else values
+            elif field.message_type:
+                value = _read(value)
         except ValueError as error:
             text = f"option {field.name}: {error}"
             violations.append((f"method.{method}.{field.name}", text))
@@ -97,7 +100,41 @@ def options_from_spec(spec: MethodSpec) -> tuple[str, dict[str, Any]]:
     return method, options
 
 
-def _field_value(field: FieldDescriptor, value: Any) -> Any:
+def _extend(repeated: Any, field: Any, values: Iterable[Any]) -> None:
+    for value in values:
+        if field.message_type:
+            _write(repeated.add(), value)
+        else:
+            repeated.append(value)
+
+
+def _write(message: Message, value: Any) -> None:
+    """Write an array to a Tensor, or a value to the field of its kind."""
+    if isinstance(message, Tensor):
+        message.CopyFrom(tensor_from_array(value))
+        return
+    array = isinstance(value, np.ndarray)
+    (field,) = (one for one in message.DESCRIPTOR.fields if bool(one.message_type) == array)
+    if array:
+        _write(getattr(message, field.name), value)
+    else:
+        setattr(message, field.name, _field_value(field, value))
+
+
+def _read(message: Message) -> Any:
+    """Return what `_write` wrote."""
+    if isinstance(message, Tensor):
+        return array_from_tensor(message)
+    for field, value in message.ListFields():
+        if field.message_type:
+            return _read(value)
+        if field.enum_type and (choice := choice_from_enum(field.enum_type, value)):
+            return choice
+    kinds = " or ".join(field.name for field in message.DESCRIPTOR.fields)
+    raise ValueError(f"is empty; set {kinds}")
+
+
+def _field_value(field: Any, value: Any) -> Any:
     if field.enum_type:
         return enum_from_choice(field.enum_type, value)
     integer = field.cpp_type in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)

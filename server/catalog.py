@@ -161,6 +161,7 @@ def _option(option: Option) -> catalog_pb2.Option:
         choices=option.choices,
         help=option.help,
         several=option.several,
+        tensors=option.arrays,
     )
     if option.default is not None:
         setattr(message.default_value, value_field, option.default)

@@ -80,7 +80,7 @@ def _add_flag(
             float: "X",
             np.ndarray: "FILE",
         }.get(option.type, "TEXT")
-        action.metavar += "|#rrggbb" * option.colours
+        action.metavar += "|#rrggbb" * option.colours + "|FILE.npy" * option.arrays
 
 
 def _action(option: Option) -> Any:
@@ -135,19 +135,28 @@ def parse_options(method: Method, given: Mapping[str, list[str]]) -> dict[str, A
 
 
 def _parsed(option: Option, text: str) -> Any:
-    return _label_map(text) if option.type is np.ndarray else option.parse(text)
+    if option.type is np.ndarray:
+        return _label_map(text)
+    return _array(text) if option.arrays and text.lower().endswith(".npy") else option.parse(text)
+
+
+def _array(path: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as .npy: {error}") from None
 
 
 def _label_map(path: str) -> np.ndarray[Any, Any]:
     """Read the numbers of the pixels from a .npy file, or a picture of one colour for each."""
-    try:
-        if path.lower().endswith(".npy"):
-            return np.asarray(np.load(path, allow_pickle=False))
-        from PIL import Image
+    if path.lower().endswith(".npy"):
+        return _array(path)
+    from PIL import Image
 
+    try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as .npy or picture: {error}") from None
     if pixels.ndim == 2:
         return pixels.astype(np.int64)

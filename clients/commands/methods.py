@@ -58,7 +58,7 @@ def _print_method(method: Method, environment: Environment) -> None:
 
 def _range(option: Option) -> str:
     if option.choices:
-        return "|".join(option.choices) + "|#rrggbb" * option.colours
+        return "|".join(option.choices) + "|#rrggbb" * option.colours + "|FILE.npy" * option.arrays
     bounds = ["" if bound is None else f"{bound:g}" for bound in (option.minimum, option.maximum)]
     name = {bool: "true|false", int: "integer", float: "number", np.ndarray: "file"}.get(
         option.type, "text"
@@ -84,6 +84,7 @@ def _as_dict(method: Method) -> dict[str, Any]:
                 "maximum": option.maximum,
                 "choices": list(option.choices),
                 "several": option.several,
+                "arrays": option.arrays,
                 "help": option.help,
             }
             for option in method.options

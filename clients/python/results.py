@@ -149,10 +149,7 @@ class Result:
             for field in dataclasses.fields(self)
             if field.name not in without
         }
-        options = {
-            name: f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else value
-            for name, value in self.provenance.options.items()
-        }
+        options = {name: _in_words(value) for name, value in self.provenance.options.items()}
         return plain | {
             "measures": dict(self.measures),
             "profile": dict(self.profile),
@@ -160,6 +157,12 @@ class Result:
             "warnings": [dataclasses.asdict(notice) for notice in self.warnings],
             "provenance": dataclasses.asdict(self.provenance) | {"options": options},
         }
+
+
+def _in_words(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_words(one) for one in value]
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else value
 
 
 _ARRAYS = ("attribution", "heatmap", "native_heatmap", "segments", "coefficients")

@@ -9,9 +9,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnxplain.clients.commands.environment import Environment, ExitCode, ProgressBar
+from onnxplain.clients.commands.method_options import parse_options
 from onnxplain.clients.commands.output_files import OutputFiles, UsageError
 from onnxplain.explainers import Progress, load
-from onnxplain.graph_rewrites import list_methods
+from onnxplain.graph_rewrites import get_method, list_methods
 from PIL import Image
 
 from tests.commands import Ended, Terminal
@@ -243,6 +244,13 @@ def test_a_bug_shows_its_traceback_only_when_asked_for(model, image, monkeypatch
     assert brief.code == ExitCode.INTERNAL
     assert "Traceback" not in brief.err
     assert "Traceback" in Ended(["explain", model, image, "--debug"]).err
+
+
+def test_values_for_the_channels_are_taken_together():
+    method = get_method("deep_taylor")
+    given = {"low": ["-1", "0", "0.5"], "high": ["2"]}
+    resolved = method.resolve(parse_options(method, given))
+    assert (resolved["low"], resolved["high"]) == ((-1.0, 0.0, 0.5), (2.0,))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxplain.explainers import Control, load
-from onnxplain.explainers.black_box import PictureRun
-from onnxplain.explainers.inputs import prepare
+from onnxplain.explainers import load
 from onnxplain.explainers.methods import occlusion
 from onnxplain.graph_rewrites import InvalidArgument
 
@@ -32,14 +30,13 @@ def test_golden(name, file, key, patch, stride):
     network = INDEX["networks"][name]
     data = np.load(GOLDEN / network["data"])
     model = load(GOLDEN / file["file"])
+    options = {"method": "occlusion", "score": "logit", "patch": patch, "stride": stride}
+    if key.endswith("baseline"):
+        options["baseline"] = data["baseline"]
     found = []
     for x, target in zip(data["x"], data["target"], strict=True):
-        (prepared,) = prepare(None, x, None, model._classifier)
-        run = PictureRun(prepared, model._classifier, (int(target),), "logit", 8, Control())
-        if key.endswith("baseline"):
-            run.baseline = lambda *_: data["baseline"][0].transpose(1, 2, 0)
-        (result,) = occlusion(run, patch=patch, stride=stride)
-        found.append(np.broadcast_to(result.heatmap, x.shape))
+        one = model.explain(tensor=x, target=int(target), **options)
+        found.append(np.broadcast_to(one.heatmap, x.shape))
     assert relative_error(np.array(found), data[key]) < network["arrays"][key]["tolerance"]
 
 

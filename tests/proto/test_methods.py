@@ -1,6 +1,5 @@
 """The messages of methods.proto are the twins of the declared methods."""
 
-import dataclasses
 import importlib
 import re
 from pathlib import Path
@@ -55,10 +54,12 @@ def test_a_message_has_the_options_of_its_method(name, comments):
         option = options[field.name]
         assert field.has_presence != option.several, field.name
         assert field.is_repeated == option.several, field.name
+        assert (field.message_type is not None) == (option.arrays or option.type is np.ndarray)
         if option.choices and not option.colours:
+            kind = field.message_type.fields_by_name["name"] if option.arrays else field
             choices = [
-                codec.choice_from_enum(field.enum_type, value.number)
-                for value in field.enum_type.values
+                codec.choice_from_enum(kind.enum_type, value.number)
+                for value in kind.enum_type.values
                 if value.number
             ]
             assert choices == list(option.choices), field.name
@@ -70,7 +71,6 @@ def test_a_message_has_the_options_of_its_method(name, comments):
         )
         assert said, field.name
         default, low, high = said.groups()
-        one = dataclasses.replace(option, several=False, together=False)
-        assert (None if default == "unset" else one.parse(default)) == option.default
-        bounds = (None, None) if low is None else (one.parse(low), one.parse(high))
+        assert (None if default == "unset" else option.parse(default)) == option.default
+        bounds = (None, None) if low is None else (option.parse(low), option.parse(high))
         assert bounds == (option.minimum, option.maximum), field.name

@@ -13,6 +13,8 @@ from onnxplain.proto.specs import options_from_spec, spec_from_options
         ("grad_cam", {"relu": False, "layer": "features/conv5"}),
         ("grad_cam", {"layer": ["features/conv5", "a,b"]}),
         ("lime", {"n_samples": 20, "kernel_width": 0.5, "seed": 2**63 - 1, "segmenter": "grid"}),
+        ("occlusion", {"baseline": "blur"}),
+        ("deep_lift", {"baseline": ["zero", "uniform", "uniform"]}),
     ],
 )
 def test_options_survive_the_wire(method, options):
@@ -53,6 +55,15 @@ def test_all_wrong_options_are_named_at_once():
 def test_only_booleans_are_booleans(value):
     with pytest.raises(CodecError, match="is not true or false"):
         spec_from_options("grad_cam", {"relu": value})
+
+
+def test_a_baseline_without_a_kind_is_refused():
+    spec = spec_from_options("deep_lift", {"baseline": ["black", np.ones((3, 1, 1))]})
+    assert options_from_spec(spec)[1]["baseline"][1].tolist() == [[[1]]] * 3
+    spec.deep_lift.baseline.add()
+    with pytest.raises(CodecError, match="baseline: is empty; set name or values") as caught:
+        options_from_spec(spec)
+    assert [field for field, _ in caught.value.violations] == ["method.deep_lift.baseline"]
 
 
 def test_no_method_is_refused_with_all_names():
