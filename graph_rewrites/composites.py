@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from .engine import label
 from .errors import InvalidArgument, Violation, nearest
-from .rules.layers import CONVOLUTIONS, LINEAR
+from .rules.layers import CONVOLUTIONS, is_layer
 from .rules.relevance_rules import (
     LinearRule,
     alpha_beta,
@@ -156,7 +156,7 @@ def assign(
         ``OPTION_OUT_OF_RANGE``, or ``UNKNOWN_LAYER`` where a pattern fits no linear layer.
     """
     rules = settings.rules()
-    linear = [node for node in nodes if node.op_type in LINEAR]
+    linear = [node for node in nodes if is_layer(node)]
     _refuse_idle(overrides, linear)
     ends = dict.fromkeys(_first(nodes, "inputs"), composite.first) if composite.first else {}
     if composite.last:
@@ -176,9 +176,9 @@ def _first(nodes: Sequence[ir.Node], side: str) -> list[ir.Node]:
     found = []
     for node in nodes:
         is_first = not any(value in behind for value in getattr(node, side))
-        if node.op_type in LINEAR and is_first:
+        if is_layer(node) and is_first:
             found.append(node)
-        if node.op_type in LINEAR or not is_first:
+        if is_layer(node) or not is_first:
             behind.update(getattr(node, other))
     return found
 

@@ -146,14 +146,18 @@ class Rewriting:
     ) -> ir.Value:
         """Walk from the score of the target back to ``wrt`` by ``rules``."""
         value = self._score(score)
+        self.tell_rounding()
+        start = self.op.reshape_like(self.op.CastLike(self.weights, value), value)
+        return backward(self.op, rules, {value: start}, [wrt])[0]
+
+    def tell_rounding(self) -> None:
+        """Warn of a quantised model."""
         if any(node.op_type == "QuantizeLinear" for node in self.graph):
             self.warn(
                 "STRAIGHT_THROUGH",
-                "the model is quantised: rounding has no derivative and passes gradients on as if "
-                "it did not round",
+                "the model is quantised: rounding has no derivative, and is passed as if it did "
+                "not round",
             )
-        start = self.op.reshape_like(self.op.CastLike(self.weights, value), value)
-        return backward(self.op, rules, {value: start}, [wrt])[0]
 
     def _score(self, score: str) -> ir.Value:
         anatomy, op = self.anatomy, self.op

@@ -35,6 +35,7 @@ def deep_lift(
     put there. The residual is the attributions' sum minus ``f(x) - f(baseline)``.
     """
     op, anatomy = rewriting.op, rewriting.anatomy
+    rewriting.tell_rounding()
     simplify(rewriting.graph)
     start = rewriting.baseline()
     twin = forward_again(op, anatomy.pixels, start, anatomy.logits)

@@ -20,7 +20,7 @@ from onnxplain.graph_rewrites.paths import nodes_between
 from onnxplain.graph_rewrites.patterns import simplify
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 from onnxplain.graph_rewrites.rules.bounds import ImageBounds
-from onnxplain.graph_rewrites.rules.layers import LINEAR
+from onnxplain.graph_rewrites.rules.layers import is_layer
 from onnxplain.graph_rewrites.rules.relevance import Propagation, is_mergeable, relevance_table
 from onnxplain.graph_rewrites.rules.relevance_rules import is_not_negative
 
@@ -72,6 +72,7 @@ def propagated(
     """
     op, anatomy, how = rewriting.op, rewriting.anatomy, readings or Readings()
     overrides = read_rules(rules)
+    rewriting.tell_rounding()
     simplify(rewriting.graph)
     nodes = nodes_between([anatomy.pixels], [anatomy.logits], lambda node: False)
     settings = settings or RuleSettings()
@@ -126,7 +127,7 @@ def _start(rewriting: Rewriting, start: str) -> ir.Value:
 
 def _read_at(values: Sequence[ir.Value]) -> list[ir.Value]:
     """Return, of tensors that all paths go through, the first and what layers with weights take."""
-    inner = [value for value in values[1:] if any(u.op_type in LINEAR for u, _ in value.uses())]
+    inner = [value for value in values[1:] if any(is_layer(user) for user, _ in value.uses())]
     return [values[0], *inner]
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Modify",
     "Window",
     "convolution_adjoint",
+    "open_begins",
     "repeat",
     "transposed_pads",
     "unmodified",
@@ -43,13 +44,19 @@ def unmodified(op: Builder, weight: ir.Value) -> ir.Value:
 
 @dataclass(frozen=True)
 class Window:
-    """How a convolution or a pool slides over its input; one entry per spatial axis."""
+    """How a convolution or a pool slides over its input; one entry per spatial axis.
+
+    Where ``auto_pad`` is given, pads follow from sizes that only a run knows along the axes
+    ``open``: these have zeros for pads here, and `open_begins` emits those in front.
+    """
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     pads_begin: tuple[int, ...]
     pads_end: tuple[int, ...]
+    auto_pad: str | None = None
+    open: tuple[bool, ...] = ()
 
 
 def window(node: ir.Node, kernel: Sequence[int]) -> Window:
@@ -57,33 +64,40 @@ def window(node: ir.Node, kernel: Sequence[int]) -> Window:
     n = len(kernel)
     strides = tuple(attribute(node, "strides", [1] * n))
     dilations = tuple(attribute(node, "dilations", [1] * n))
-    pads = attribute(node, "pads", [0] * (2 * n))
     auto_pad = attribute(node, "auto_pad", "NOTSET")
-    if auto_pad == "VALID":
-        pads = [0] * (2 * n)
-    elif auto_pad != "NOTSET":
-        pads = _same_pads(node, auto_pad, kernel, strides, dilations)
-    return Window(tuple(kernel), strides, dilations, tuple(pads[:n]), tuple(pads[n:]))
+    if auto_pad in ("NOTSET", "VALID"):
+        pads = [0] * (2 * n) if auto_pad == "VALID" else attribute(node, "pads", [0] * (2 * n))
+        return Window(tuple(kernel), strides, dilations, tuple(pads[:n]), tuple(pads[n:]))
+    sizes = dims(operand(node))[2:]
+    pads = [
+        (0, 0) if size is None and s != 1 else _same_pads(auto_pad, size or 0, s, d * (k - 1))
+        for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+    begins, ends = zip(*pads, strict=True)
+    unknown = tuple(size is None and s != 1 for size, s in zip(sizes, strides, strict=True))
+    return Window(
+        tuple(kernel), strides, dilations, begins, ends, auto_pad if any(unknown) else None, unknown
+    )
 
 
-def _same_pads(
-    node: ir.Node,
-    auto_pad: str,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> list[int]:
-    begin, end = [], []
-    sizes = dims(node.inputs[0])[2:] if node.inputs[0] is not None else ()
-    for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-        if size is None and s != 1:
-            raise UnsupportedNodeError(f"auto_pad={auto_pad} on an input of dynamic size")
-        steps = s * (math.ceil(size / s) - 1) - size if size is not None else -1
-        total = max(steps + d * (k - 1) + 1, 0)
-        small, large = total // 2, total - total // 2
-        begin.append(large if auto_pad == "SAME_LOWER" else small)
-        end.append(small if auto_pad == "SAME_LOWER" else large)
-    return begin + end
+def _same_pads(auto_pad: str, size: int, stride: int, reach: int) -> tuple[int, int]:
+    """Return begin and end, so that ceil(size / stride) windows fit; at stride 1 of any size."""
+    total = max(stride * (math.ceil(size / stride) - 1) - size + reach + 1, 0)
+    small, large = total // 2, total - total // 2
+    return (large, small) if auto_pad == "SAME_LOWER" else (small, large)
+
+
+def open_begins(op: Builder, win: Window, x: ir.Value) -> ir.Value:
+    """Return what ``auto_pad`` puts in front along the open axes, int64 ``[n]``, else zeros."""
+    sizes = op.Shape(x, start=2)
+    strides = op.constant(np.array(win.strides))
+    reach = np.array([d * (k - 1) + 1 for k, d in zip(win.kernel, win.dilations, strict=True)])
+    steps = op.Div(op.Sub(sizes, 1), strides)  # ceil(size / stride) - 1
+    total = op.Sub(op.Add(op.Mul(steps, strides), op.constant(reach)), sizes)
+    if win.auto_pad == "SAME_LOWER":
+        total = op.Add(total, 1)
+    begins = op.Div(op.Max(total, op.constant(np.array(0))), 2)
+    return op.Mul(begins, op.constant(np.array(win.open, np.int64)))
 
 
 def transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
@@ -95,12 +109,15 @@ def transposed_pads(node: ir.Node, kernel: Sequence[int]) -> list[int]:
     strides, dilations = attribute(node, "strides", [1] * n), attribute(node, "dilations", [1] * n)
     extra = attribute(node, "output_padding", [0] * n)
     begins, ends = [], []
-    sizes = zip(dims(operand(node))[2:], dims(node.outputs[0])[2:], strict=True)
-    for axis, (before, after) in enumerate(sizes):
-        if before is None or after is None:
+    for axis, size in enumerate(dims(operand(node))[2:]):
+        reach = dilations[axis] * (kernel[axis] - 1) + 1
+        if asked is None:  # as many strides as pixels, whatever the size
+            total = max(reach + extra[axis] - strides[axis], 0)
+        elif size is None:
             raise UnsupportedNodeError("its padding follows from a size that is dynamic")
-        whole = strides[axis] * (before - 1) + dilations[axis] * (kernel[axis] - 1) + 1
-        total = max(whole + extra[axis] - after, 0)
+        else:
+            whole = strides[axis] * (size - 1) + reach + extra[axis]
+            total = max(whole - asked[len(asked) - n + axis], 0)
         small, large = total // 2, total - total // 2
         begins.append(small if auto_pad == "SAME_UPPER" else large)
         ends.append(large if auto_pad == "SAME_UPPER" else small)
@@ -198,7 +215,7 @@ def _transposed(
         pads=[*win.pads_begin, *win.pads_end],
         output_padding=extra,
     )
-    return whole if known else _cut(op, whole, [0] * len(extra), x)
+    return whole if known else _cut(op, whole, [0] * len(extra), win, x)
 
 
 def _correlated(
@@ -225,15 +242,19 @@ def _correlated(
     )
     if exact and min(begins + ends) >= 0:
         return whole
-    return _cut(op, whole, [max(-pad, 0) for pad in begins], x)
+    return _cut(op, whole, [max(-pad, 0) for pad in begins], win, x)
 
 
-def _cut(op: Builder, whole: ir.Value, starts: Sequence[int], x: ir.Value) -> ir.Value:
-    """Return what of ``whole`` lies from ``starts`` on, as long as ``x``."""
+def _cut(
+    op: Builder, whole: ir.Value, starts: Sequence[int], win: Window, x: ir.Value
+) -> ir.Value:
+    """Return what of ``whole`` lies from ``starts``, and open pads, on, as long as ``x``."""
     axes, sizes = list(range(2, 2 + len(starts))), dims(x)[2:]
     if None in sizes:
-        stops = op.Add(op.Shape(x, start=2), list(starts))
-        return op.Slice(whole, list(starts), stops, axes)
+        begins = op.constant(np.array(starts))
+        if win.auto_pad is not None:
+            begins = op.Add(open_begins(op, win, x), begins)
+        return op.Slice(whole, begins, op.Add(op.Shape(x, start=2), begins), axes)
     known = [start + int(size or 0) for start, size in zip(starts, sizes, strict=True)]
     return op.Slice(whole, list(starts), known, axes)
 

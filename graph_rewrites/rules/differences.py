@@ -17,6 +17,7 @@ from onnxplain.graph_rewrites.twins import Twin
 
 from .layers import LINEAR, Layer, layer_of
 from .products import POINTWISE, is_activation
+from .quantisation import representable
 from .relevance_rules import minus, plus
 from .tables import gradient
 
@@ -57,9 +58,20 @@ def difference_table(how: Differences) -> RuleTable:
     """Return the table of one walk."""
     table = RuleTable("deep_lift", gradient)
 
-    @table.rule(*POINTWISE, "QuantizeLinear")
+    @table.rule(*POINTWISE)
     def pointwise(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
         return _activation(op, node, m, how, 0)
+
+    @table.rule("QuantizeLinear")
+    def rounding(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
+        """Take what it clips as an activation, and what it rounds as if it did not."""
+        x, base = operand(node), how.twin[operand(node)]
+        low, high = representable(op, node)
+        change = op.Sub(op.Clip(x, low, high), op.Clip(base, low, high))
+        slope = _gradient(op, node, m)[0]
+        assert slope is not None
+        found = _over_difference(op, op.Mul(m, change), x, base, slope)
+        return [found, *[None] * (len(node.inputs) - 1)]
 
     @table.rule("Conv", "ConvTranspose")
     def convolution(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:

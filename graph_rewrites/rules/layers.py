@@ -11,7 +11,7 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 from .convolution import Modify, convolution_adjoint, transposed_pads, window
 
-__all__ = ["CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "layer_of"]
+__all__ = ["CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "is_layer", "layer_of"]
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 LINEAR = (*CONVOLUTIONS, "Gemm", "MatMul")
@@ -92,6 +92,13 @@ class Layer:
         if len(axes) != 2:
             raise UnsupportedNodeError("its weights are no matrix")
         return op.MatMul(dy, op.Transpose(weight, perm=[1, 0]))
+
+
+def is_layer(node: ir.Node) -> bool:
+    """Return whether the node is one with weights, not a matrix product of two other kinds."""
+    return node.op_type in CONVOLUTIONS or (
+        node.op_type in LINEAR and constant_array(operand(node, 1)) is not None
+    )
 
 
 def layer_of(op: Builder, node: ir.Node) -> Layer:

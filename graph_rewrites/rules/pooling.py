@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, dims, operand, rank
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
-from .convolution import Window, convolution_adjoint, repeat, window
+from .convolution import Window, convolution_adjoint, open_begins, repeat, window
 from .tables import gradient
 
 __all__: list[str] = []
@@ -74,7 +74,7 @@ def _is_apart(node: ir.Node) -> bool:
 
 
 def _is_padded(win: Window) -> bool:
-    return any(win.pads_begin) or any(win.pads_end)
+    return any(win.pads_begin) or any(win.pads_end) or win.auto_pad is not None
 
 
 def _counts(op: Builder, node: ir.Node, win: Window, x: ir.Value) -> ir.Value | float:
@@ -87,27 +87,34 @@ def _counts(op: Builder, node: ir.Node, win: Window, x: ir.Value) -> ir.Value | 
         return float(math.prod(win.kernel))
     sizes = dims(x)[2:]
     if None in sizes:
-        if ceil_mode:
-            raise UnsupportedNodeError("ceil_mode on an input of dynamic size")
-        return _counts_at_run_time(op, win, x)
+        return _counts_at_run_time(op, node, win, x)
     counts = np.ones(())
     for axis, size in enumerate(sizes):
         counts = np.multiply.outer(counts, _axis_counts(win, axis, int(size or 0), node))
     return op.CastLike(op.constant(counts.astype(np.float32)[None, None]), x)
 
 
-def _counts_at_run_time(op: Builder, win: Window, x: ir.Value) -> ir.Value:
-    """Return the same where pads do not count: the sum over each window of an image of ones."""
-    shape = op.Concat([1, 1], op.Shape(x, start=2), axis=0)
-    mean = op.AveragePool(
-        op.Expand(op.scalar(1.0, x), shape),
-        kernel_shape=win.kernel,
-        strides=win.strides,
-        dilations=win.dilations,
-        pads=[*win.pads_begin, *win.pads_end],
-        count_include_pad=1,
-    )
-    return op.Mul(mean, float(math.prod(win.kernel)))
+def _counts_at_run_time(op: Builder, node: ir.Node, win: Window, x: ir.Value) -> ir.Value:
+    """Return the same in nodes, from the sizes of x and y; see `_axis_counts`."""
+    n, y = len(win.kernel), node.outputs[0]
+    sizes, begins = op.Shape(x, start=2), op.constant(np.array(win.pads_begin))
+    if win.auto_pad is not None:
+        begins = op.Add(begins, open_begins(op, win, x))
+    lows, highs = op.constant(np.zeros(n, np.int64)), sizes
+    if attribute(node, "count_include_pad", 0):
+        lows, highs = op.Neg(begins), op.Add(sizes, op.constant(np.array(win.pads_end)))
+    counts: ir.Value | None = None
+    for axis, (k, s, d) in enumerate(zip(win.kernel, win.strides, win.dilations, strict=True)):
+        begin, low, high = (op.Gather(ints, [axis]) for ints in (begins, lows, highs))
+        out = op.Squeeze(op.Shape(y, start=2 + axis, end=3 + axis), [0])
+        first = op.Sub(op.Mul(op.Range(0, out, 1), s), begin)
+        taps = op.Add(op.Unsqueeze(first, [1]), op.constant(np.arange(k) * d))
+        covered = op.And(op.GreaterOrEqual(taps, low), op.Less(taps, high))
+        of_axis = op.ReduceSum(op.CastLike(covered, x), [1], keepdims=0)
+        spread = op.Reshape(of_axis, [1, 1] + [-1 if other == axis else 1 for other in range(n)])
+        counts = spread if counts is None else op.Mul(counts, spread)
+    assert counts is not None
+    return counts
 
 
 def _axis_counts(win: Window, axis: int, size: int, node: ir.Node) -> np.ndarray:

@@ -12,7 +12,7 @@ import math
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import constant_array, dims, operand
 
-__all__ = ["POINTWISE", "gate_index", "is_activation", "linear_index"]
+__all__ = ["POINTWISE", "gate_index", "is_activation", "linear_index", "squashed_index"]
 
 #: Functions of one value each; with constants beside it, the arithmetic too.
 POINTWISE = (
@@ -22,7 +22,10 @@ POINTWISE = (
 )  # fmt: skip
 _ARITHMETIC = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Sub", "Sum")
 _GATES = ("HardSigmoid", "Sigmoid", "Softmax", "Tanh")
-_THROUGH = ("Expand", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_THROUGH = (
+    "Cast", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split",
+    "Squeeze", "Tile", "Transpose", "Unsqueeze",
+)  # fmt: skip
 
 
 def is_activation(node: ir.Node) -> bool:
@@ -43,13 +46,19 @@ def linear_index(node: ir.Node) -> int | None:
 
 def gate_index(node: ir.Node) -> int | None:
     """Return which factor is the gate; ``None`` where both may be, or neither."""
-    squashed = [_is_squashed(operand(node, index)) for index in range(2)]
-    if squashed[0] != squashed[1]:
-        return squashed.index(True)
+    squashed = squashed_index(node)
+    if squashed is not None:
+        return squashed
     sizes = [_size(operand(node, index)) for index in range(2)]
     if sizes[0] is None or sizes[1] is None or sizes[0] == sizes[1]:
         return None
     return 0 if sizes[0] < sizes[1] else 1
+
+
+def squashed_index(node: ir.Node) -> int | None:
+    """Return which of two factors alone a squashing function makes."""
+    squashed = [_is_squashed(operand(node, index)) for index in range(2)]
+    return squashed.index(True) if squashed[0] != squashed[1] else None
 
 
 def _behind(value: ir.Value) -> tuple[set[ir.Value], set[ir.Value]]:

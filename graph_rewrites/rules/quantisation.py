@@ -9,7 +9,7 @@ from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .tables import gradient
 
-__all__: list[str] = []
+__all__ = ["representable"]
 
 
 @gradient.rule("QuantizeLinear", since=10)
@@ -18,9 +18,16 @@ def quantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 
     ``dy`` is the gradient by the dequantised value.
     """
-    x, scale = operand(node, 0), operand(node, 1)
+    x = operand(node, 0)
+    low, high = representable(op, node)
+    inside = op.And(op.GreaterOrEqual(x, low), op.LessOrEqual(x, high))
+    return [op.Mul(dy, op.CastLike(inside, dy)), *[None] * (len(node.inputs) - 1)]
+
+
+def representable(op: Builder, node: ir.Node) -> tuple[ir.Value, ir.Value]:
+    """Return the least and the greatest number that a QuantizeLinear can tell from others."""
     zero = node.inputs[2] if len(node.inputs) > 2 else None
-    dtype = node.outputs[0].dtype
+    dtype, scale = node.outputs[0].dtype, operand(node, 1)
     array = constant_array(scale)
     if dtype is None or dtype not in (ir.DataType.UINT8, ir.DataType.INT8):
         raise UnsupportedNodeError("it quantises to another type than int8 or uint8")
@@ -31,8 +38,7 @@ def quantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
         op.DequantizeLinear(op.constant(np.array(limit, dtype.numpy())), scale, zero)
         for limit in (limits.min, limits.max)
     )
-    inside = op.And(op.GreaterOrEqual(x, low), op.LessOrEqual(x, high))
-    return [op.Mul(dy, op.CastLike(inside, dy)), *[None] * (len(node.inputs) - 1)]
+    return low, high
 
 
 @gradient.rule("DequantizeLinear", since=10)

@@ -22,19 +22,24 @@ from onnxplain.graph_rewrites.engine import (
 )
 
 from .bounds import ImageBounds, carried
-from .layers import LINEAR, Layer, behind_norm, layer_of
-from .products import POINTWISE, gate_index, is_activation, linear_index
+from .layers import CONVOLUTIONS, LINEAR, Layer, behind_norm, is_layer, layer_of
+from .products import POINTWISE, gate_index, is_activation, linear_index, squashed_index
 from .relevance_rules import LinearRule, stabilised
+from .sharing import amplification, by_gradient, by_norm, halves, shares_of_sum
 from .tables import gradient
 
 __all__ = ["Propagation", "is_mergeable", "relevance_table"]
 
 _ROUTING = (
-    "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherND",
-    "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
-    "Squeeze", "Transpose", "Unsqueeze",
+    "Concat", "DepthToSpace", "DequantizeLinear", "Dropout", "Expand", "Flatten", "Gather",
+    "GatherElements", "GatherND", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "ReduceMax",
+    "ReduceMin", "Reshape", "ScatterElements", "ScatterND", "Slice", "SpaceToDepth", "Split",
+    "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where",
 )  # fmt: skip
-_MEANS = ("AveragePool", "GlobalAveragePool", "Mean", "ReduceMean", "ReduceSum")
+_MEANS = (
+    "AveragePool", "GlobalAveragePool", "LpPool", "Mean", "ReduceL1", "ReduceL2", "ReduceMean",
+    "ReduceSum",
+)  # fmt: skip
 
 
 @dataclass
@@ -68,6 +73,13 @@ class Propagation:
     bias: str = "keep"
     warn: Callable[[str, str], None] = lambda code, message: None
     amplifications: list[tuple[str, ir.Value]] = field(default_factory=list)
+
+    def tell_ambiguous(self, node: ir.Node) -> None:
+        """Warn that a product's factors share as equals."""
+        self.warn(
+            "AMBIGUOUS_GATE",
+            f"which factor of {label(node)} is the gate is not clear: each gets half",
+        )
 
 
 def propagate(
@@ -113,28 +125,34 @@ def relevance_table(propagation: Propagation) -> RuleTable:
 
     @table.rule(*LINEAR)
     def linear(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        if not is_layer(node):
+            return _contracted(op, node, relevance, how)
         norm = operand(node).producer()
         merged = norm is not None and how.batch_norm == "merge" and is_mergeable(norm)
         layer = behind_norm(op, node, norm) if norm and merged else layer_of(op, node)
         nothing = [None] * (len(node.inputs) - 1)
         return [propagate(layer, how.rules[node], relevance, how.image), *nothing]
 
+    @table.rule("Einsum")
+    def contraction(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        return _contracted(op, node, relevance, how)
+
     @table.rule("BatchNormalization")
     def batch_normalization(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         """Pass on what layers behind it made their own; else as a layer of its own."""
         if how.batch_norm == "gradient":
-            return _by_gradient(op, node, relevance)
+            return by_gradient(op, node, relevance)
         merged = how.batch_norm == "merge" and is_mergeable(node)
         if merged or how.batch_norm == "pass" or how.bias == "ignore":
             return [relevance, *[None] * 4]
-        return _by_norm(op, node, relevance)
+        return by_norm(op, node, relevance)
 
     @table.rule("Add", "Sum", "Sub")
     def summands(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         """Share in proportion to the summands, constants among them (norm)."""
-        shares = _shares(op, node, relevance, positive=how.add == "zplus")
+        shares = shares_of_sum(op, node, relevance, positive=how.add == "zplus")
         if sum(share is not None for share in shares) > 1 and rank(node.outputs[0]) is not None:
-            how.amplifications.append((label(node), _amplification(op, shares, relevance)))
+            how.amplifications.append((label(node), amplification(op, shares, relevance)))
         return shares
 
     @table.rule("Mul", "Div")
@@ -145,21 +163,18 @@ def relevance_table(propagation: Propagation) -> RuleTable:
             index = constants.index(False)
         elif is_activation(node):
             if how.activations == "gradient":
-                return _by_gradient(op, node, relevance)
+                return by_gradient(op, node, relevance)
             found = linear_index(node)
             if found is None:
-                return _halves(op, node, relevance)
+                return halves(op, node, relevance)
             index = found
         elif how.gate == "gradient":
-            return _by_gradient(op, node, relevance)
+            return by_gradient(op, node, relevance)
         else:
             gate = 1 if node.op_type == "Div" else gate_index(node)
             if gate is None:
-                how.warn(
-                    "AMBIGUOUS_GATE",
-                    f"which factor of {label(node)} is the gate is not clear: each gets half",
-                )
-                return _halves(op, node, relevance)
+                how.tell_ambiguous(node)
+                return halves(op, node, relevance)
             index = 1 - gate
         shares: Contributions = [None, None]
         shares[index] = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
@@ -167,17 +182,17 @@ def relevance_table(propagation: Propagation) -> RuleTable:
 
     @table.rule("LRN")
     def response(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-        return [relevance] if how.lrn == "pass" else _by_gradient(op, node, relevance)
+        return [relevance] if how.lrn == "pass" else by_gradient(op, node, relevance)
 
     @table.rule("Resize")
     def resize(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-        by = _by_norm if how.resize == "norm" else _by_gradient
+        by = by_norm if how.resize == "norm" else by_gradient
         return by(op, node, relevance)
 
-    @table.rule(*POINTWISE)
+    @table.rule(*POINTWISE, "QuantizeLinear")
     def activation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         if how.activations == "gradient":
-            return _by_gradient(op, node, relevance)
+            return by_gradient(op, node, relevance)
         return [relevance, *[None] * (len(node.inputs) - 1)]
 
     return table
@@ -199,14 +214,14 @@ def extremum(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     """Beside constants an activation; of several values, the extremum takes all."""
     varying = [value for value in node.inputs if constant_array(value) is None]
     if len(varying) > 1:
-        return _by_gradient(op, node, relevance)
+        return by_gradient(op, node, relevance)
     return [relevance if value is varying[0] else None for value in node.inputs]
 
 
 @_base.rule(*_MEANS)
 def mean(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Share in proportion to the elements (norm)."""
-    return _by_norm(op, node, relevance)
+    """Share in proportion to what each element adds (norm): these scale as their input does."""
+    return by_norm(op, node, relevance)
 
 
 @_base.rule("InstanceNormalization", "LayerNormalization")
@@ -233,6 +248,34 @@ def standardisation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contribu
     return [share, *[None] * (len(node.inputs) - 1)]
 
 
+@_base.rule("Softmax")
+def softmax(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """Share by the slopes: ``x (R - y sum R)``; Achtibat et al. 2024, eq. 13."""
+    y, axis = node.outputs[0], attribute(node, "axis", -1)
+    total = op.ReduceSum(relevance, [axis], keepdims=1)
+    return [op.Mul(operand(node), op.Sub(relevance, op.Mul(y, total)))]
+
+
+def _contracted(op: Builder, node: ir.Node, relevance: ir.Value, how: Propagation) -> Contributions:
+    """Share a product summed over axes by the norm rule: all to the signal, where one is a gate."""
+    varying = [n for n, value in enumerate(node.inputs) if constant_array(value) is None]
+    if len(varying) == 1:
+        how.warn(
+            "NORM_RULE", f"{label(node)} is no layer with a rule of its own: the norm rule holds"
+        )
+        return by_norm(op, node, relevance)
+    if len(varying) != 2 or node.op_type in CONVOLUTIONS:
+        raise UnsupportedNodeError("it multiplies more than two values, or makes its own weights")
+    if how.gate == "gradient":
+        return by_gradient(op, node, relevance)
+    gate = squashed_index(node)
+    if gate is None:
+        how.tell_ambiguous(node)
+        relevance = op.Mul(relevance, 0.5)
+    shares = by_norm(op, node, relevance)
+    return [None if index == gate else share for index, share in enumerate(shares)]
+
+
 def is_mergeable(norm: ir.Node) -> bool:
     """Return whether every user of a BatchNormalization is a layer that can take it in."""
     if norm.op_type != "BatchNormalization" or norm.outputs[0].is_graph_output():
@@ -244,57 +287,3 @@ def is_mergeable(norm: ir.Node) -> bool:
         for user, index in users
     )
     return known and linear and not attribute(norm, "training_mode", 0)
-
-
-def _by_gradient(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    found = gradient.find(node, op.graph.opset_imports[""])
-    if found is None:
-        raise UnsupportedNodeError("this form of it has no gradient")
-    shares: Contributions = found.rule(op, node, relevance)
-    if not found.broadcasts:
-        return shares
-    y = node.outputs[0]
-    return [
-        None if share is None or x is None else unbroadcast(op, share, y, x)
-        for x, share in zip(node.inputs, shares, strict=True)
-    ]
-
-
-def _by_norm(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Share in proportion to what is summed: x times the gradient of R / y."""
-    quotient = op.Div(relevance, stabilised(op, node.outputs[0]))
-    slopes = _by_gradient(op, node, quotient)
-    return [
-        None if slope is None or x is None or constant_array(x) is not None else op.Mul(x, slope)
-        for x, slope in zip(node.inputs, slopes, strict=True)
-    ]
-
-
-def _shares(op: Builder, node: ir.Node, relevance: ir.Value, *, positive: bool) -> Contributions:
-    """Return each summand's share: of the sum, or of the sum of the positive ones."""
-    y, terms = node.outputs[0], []
-    for index in range(len(node.inputs)):
-        x = operand(node, index)
-        term = op.Neg(x) if node.op_type == "Sub" and index == 1 else x
-        terms.append(op.Relu(term) if positive else term)
-    total = op.Sum(*terms) if positive else y
-    quotient = op.Div(relevance, stabilised(op, total, is_positive=positive))
-    return [
-        None
-        if constant_array(x) is not None
-        else unbroadcast(op, op.Mul(term, quotient), y, operand(node, index))
-        for index, (x, term) in enumerate(zip(node.inputs, terms, strict=True))
-    ]
-
-
-def _halves(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    half = op.Mul(relevance, 0.5)
-    return [unbroadcast(op, half, node.outputs[0], operand(node, index)) for index in range(2)]
-
-
-def _amplification(op: Builder, shares: Contributions, relevance: ir.Value) -> ir.Value:
-    def size(value: ir.Value) -> ir.Value:
-        return op.ReduceL1(op.Flatten(value, axis=1), [1], keepdims=0)
-
-    total = op.Sum(*[size(share) for share in shares if share is not None])
-    return op.Div(total, op.Add(size(relevance), 1e-30))

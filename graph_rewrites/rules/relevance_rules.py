@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, constant_array
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
@@ -33,12 +34,15 @@ __all__ = [
 STABILISER = 1e-6
 
 _MOVES = (
-    "AveragePool", "Expand", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "LRN", "MaxPool",
-    "ReduceMean", "ReduceSum", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "AveragePool", "Cast", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather",
+    "GatherElements", "GatherND", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LRN",
+    "MaxPool", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape", "Slice",
+    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 )  # fmt: skip
 _TOGETHER = ("Add", "Concat", "Mul", "Sum")
 _NOT_NEGATIVE = (
-    "Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt",
+    "Abs", "Exp", "HardSigmoid", "LpPool", "ReduceL1", "ReduceL2", "Relu", "Sigmoid", "Softmax",
+    "Softplus", "Sqrt",
 )  # fmt: skip
 
 Input = Callable[[Builder, ir.Value, "Bounds | None"], "ir.Value | None"]
@@ -230,6 +234,10 @@ def is_not_negative(value: ir.Value) -> bool:
     sources = [given for given in node.inputs if given is not None]
     if node.op_type == "Max":
         return any(is_not_negative(source) for source in sources)
+    if node.op_type == "DequantizeLinear":  # of what quantising clips
+        zero = constant_array(node.inputs[2] if len(node.inputs) > 2 else None)
+        least = np.iinfo(sources[0].dtype.numpy()).min if sources[0].dtype else None
+        return zero is not None and bool((zero == least).all())
     if node.op_type in _TOGETHER:
         return all(is_not_negative(source) for source in sources)
     if node.op_type in _MOVES:

@@ -109,7 +109,18 @@ def test_every_operator_of_the_quantiser_is_decoded(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "method", ["gradient", "grad_cam", "cam", "guided_backprop", "deconvnet", "recipro_cam"]
+    "method",
+    [
+        "gradient",
+        "grad_cam",
+        "cam",
+        "guided_backprop",
+        "deconvnet",
+        "recipro_cam",
+        "lrp",
+        "excitation_backprop",
+        "deep_lift",
+    ],
 )
 def test_explanations_are_about_those_of_the_float_model(trained, method):
     found, expected = (

@@ -57,12 +57,55 @@ CONSERVING = {
     "overlapping maxima": [
         make_node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     ],
+    "tiles": [
+        make_node("Tile", ["a", "twice"], ["t"]),
+        make_node("Slice", ["t", "four", "eight", "one"], ["y"]),
+    ],
+    "chosen elements": [make_node("GatherElements", ["a", "places"], ["y"], axis=2)],
+    "chosen by sign": [
+        make_node("Less", ["a", "nought"], ["below"]),
+        make_node("Mul", ["a", "slope"], ["small"]),
+        make_node("Where", ["below", "small", "a"], ["y"]),
+    ],
+    "norm": [
+        make_node("ReduceL2", ["a", "rows"], ["l2"]),
+        make_node("ReduceL1", ["b", "rows"], ["l1"]),
+        make_node("Add", ["l1", "l2"], ["both"]),
+        make_node("Expand", ["both", "sizes"], ["y"]),
+    ],
+    "largest": [
+        make_node("ReduceMax", ["a", "rows"], ["high"]),
+        make_node("ReduceMin", ["b", "rows"], ["low"]),
+        make_node("Add", ["high", "low"], ["both"]),
+        make_node("Expand", ["both", "sizes"], ["y"]),
+    ],
+    "attention": [
+        make_node("Softmax", ["b"], ["weights"]),
+        make_node("MatMul", ["weights", "a"], ["y"]),
+    ],
+    "attention by Einsum": [
+        make_node("Softmax", ["b"], ["weights"]),
+        make_node("Einsum", ["a", "weights"], ["y"], equation="nchw,ncvw->ncvh"),
+    ],
     "shuffle": [
         make_node("Split", ["a"], ["a1", "a2"], axis=1, num_outputs=2),
         make_node("Concat", ["a2", "a1"], ["y"], axis=1),
     ],
 }
-WEIGHTS = {"prelu": {"slope": np.full((4, 1, 1), 0.25)}}
+INDICES = {"rows": np.array([2]), "sizes": np.array([1, 4, 3, 3])}
+WEIGHTS = {
+    "prelu": {"slope": np.full((4, 1, 1), 0.25)},
+    "tiles": {
+        "twice": np.array([1, 3, 1, 1]),
+        "four": np.array([4]),
+        "eight": np.array([8]),
+        "one": np.array([1]),
+    },
+    "chosen elements": {"places": np.random.default_rng(1).integers(0, 3, (2, 4, 3, 3))},
+    "chosen by sign": {"slope": number(0.1), "nought": number(0)},
+    "norm": INDICES,
+    "largest": INDICES,
+}
 
 
 @pytest.mark.parametrize("join", sorted(CONSERVING))
@@ -104,9 +147,20 @@ def convolved(x, weight):
     return np.einsum("ncijkl,mckl->nmij", windows, weight)
 
 
-def test_a_product_without_a_gate_is_halved_and_said_so():
-    found, codes = explained(branches(make_node("Mul", ["a", "b"], ["y"], name="p")), **TINY)
-    assert codes == ["AMBIGUOUS_GATE"]
+@pytest.mark.parametrize(
+    ("op_type", "first", "code"),
+    [
+        ("Mul", "b", "AMBIGUOUS_GATE"),
+        ("MatMul", "b", "AMBIGUOUS_GATE"),
+        ("MatMul", "mixing", "NORM_RULE"),
+    ],
+)
+def test_what_a_product_shares_without_a_rule_of_its_own_is_said(op_type, first, code):
+    mixing = np.random.default_rng(5).normal(size=(3, 3))
+    weights = {"mixing": mixing} if first == "mixing" else {}
+    model = branches(make_node(op_type, [first, "a"], ["y"], name="p"), **weights)
+    found, codes = explained(model, **TINY)
+    assert codes == [code]
     np.testing.assert_allclose(found["attribution"].sum(axis=(1, 2, 3)), scores(found), rtol=1e-3)
 
 

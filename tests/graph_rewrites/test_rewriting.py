@@ -92,16 +92,28 @@ def test_a_fixed_batch_stays_and_a_dynamic_one_stays_dynamic():
         assert (axis.dim_value or axis.dim_param) == batch
 
 
-def test_weights_as_target_explain_a_weighted_sum_of_classes():
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gradient", {}),
+        ("lrp", {}),
+        ("lrp", {"composite": "epsilon_alpha2_beta1"}),
+        ("excitation_backprop", {}),
+        ("excitation_backprop", {"contrastive": True}),
+        ("deep_lift", {}),
+        ("deep_lift", {"variant": "reveal_cancel"}),
+    ],
+)
+def test_weights_as_target_explain_a_weighted_sum_of_classes(method, options):
     model = tiny_cnn()
-    feeds = pictures(model, n=1)
+    by_class = rewrite(model, method, **options)
+    feeds = pictures(model, n=1) | baseline(by_class)
     weights = np.array([[1.0, 0, -2, 0, 0.5]], np.float32)
-    by_class = rewrite(model, "gradient")
     parts = [
         weight * run(by_class, feeds | {"target": np.array([c])})["attribution"]
         for c, weight in enumerate(weights[0])
     ]
-    whole = rewrite(model, "gradient", target_kind="weights")
+    whole = rewrite(model, method, target_kind="weights", **options)
     found = run(whole, feeds | {"target_weights": weights})["attribution"]
     assert relative_error(found, sum(parts)) < 1e-5
 

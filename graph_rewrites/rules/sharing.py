@@ -1,0 +1,72 @@
+"""Ways to share relevance among the inputs of one node."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnxplain.graph_rewrites.builder import Builder, constant_array, operand
+from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError, unbroadcast
+
+from .relevance_rules import stabilised
+from .tables import gradient
+
+__all__ = ["amplification", "by_gradient", "by_norm", "halves", "shares_of_sum"]
+
+
+def by_gradient(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """Multiply by the gradient."""
+    found = gradient.find(node, op.graph.opset_imports[""])
+    if found is None:
+        raise UnsupportedNodeError("this form of it has no gradient")
+    shares: Contributions = found.rule(op, node, relevance)
+    if not found.broadcasts:
+        return shares
+    y = node.outputs[0]
+    return [
+        None if share is None or x is None else unbroadcast(op, share, y, x)
+        for x, share in zip(node.inputs, shares, strict=True)
+    ]
+
+
+def by_norm(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """Share in proportion to what is summed: x times the gradient of R / y."""
+    quotient = op.Div(relevance, stabilised(op, node.outputs[0]))
+    slopes = by_gradient(op, node, quotient)
+    return [
+        None if slope is None or x is None or constant_array(x) is not None else op.Mul(x, slope)
+        for x, slope in zip(node.inputs, slopes, strict=True)
+    ]
+
+
+def shares_of_sum(
+    op: Builder, node: ir.Node, relevance: ir.Value, *, positive: bool
+) -> Contributions:
+    """Return each summand's share: of the sum, or of the sum of the positive ones."""
+    y, terms = node.outputs[0], []
+    for index in range(len(node.inputs)):
+        x = operand(node, index)
+        term = op.Neg(x) if node.op_type == "Sub" and index == 1 else x
+        terms.append(op.Relu(term) if positive else term)
+    total = op.Sum(*terms) if positive else y
+    quotient = op.Div(relevance, stabilised(op, total, is_positive=positive))
+    return [
+        None
+        if constant_array(x) is not None
+        else unbroadcast(op, op.Mul(term, quotient), y, operand(node, index))
+        for index, (x, term) in enumerate(zip(node.inputs, terms, strict=True))
+    ]
+
+
+def halves(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """Give each of two inputs a half."""
+    half = op.Mul(relevance, 0.5)
+    return [unbroadcast(op, half, node.outputs[0], operand(node, index)) for index in range(2)]
+
+
+def amplification(op: Builder, shares: Contributions, relevance: ir.Value) -> ir.Value:
+    """Return how many times what arrives the shares add up to, regardless of sign, ``[N]``."""
+
+    def size(value: ir.Value) -> ir.Value:
+        return op.ReduceL1(op.Flatten(value, axis=1), [1], keepdims=0)
+
+    total = op.Sum(*[size(share) for share in shares if share is not None])
+    return op.Div(total, op.Add(size(relevance), 1e-30))
