@@ -158,25 +158,25 @@ def convolution_adjoint(
     if strided and group == 1:
         return _transposed(op, dy, modify(op, weight), win, x, y)
     if strided:
-        dy = _with_zeros(op, dy, win.strides)
+        dy = _with_zeros(op, dy, win.strides, y)
     flipped = op.constant(_flipped(np.asarray(constant_array(weight)), group))
     return _correlated(op, dy, modify(op, flipped), group, win, x, y)
 
 
-def _with_zeros(op: Builder, value: ir.Value, strides: Sequence[int]) -> ir.Value:
-    """Return ``[N, C, *spatial]`` with s - 1 zeros after every value, along each spatial axis."""
+def _with_zeros(op: Builder, value: ir.Value, strides: Sequence[int], y: ir.Value) -> ir.Value:
+    """Return a value shaped like y with s - 1 zeros after every number, along spatial axes."""
     n = len(strides)
     corner = np.zeros((1, 1, *strides), np.float32 if value.dtype is None else value.dtype.numpy())
     corner[(0,) * (n + 2)] = 1
-    known = [1, 1, *dims(value)[2:]]
-    repeats = op.Concat([1, 1], op.Shape(value, start=2), axis=0) if None in known else known
+    known = [1, 1, *dims(y)[2:]]
+    repeats = op.Concat([1, 1], op.Shape(y, start=2), axis=0) if None in known else known
     mask = op.Tile(op.constant(corner), repeats)
     return op.Mul(repeat(op, value, strides), op.CastLike(mask, value))
 
 
 def repeat(op: Builder, value: ir.Value, times: Sequence[int]) -> ir.Value:
     """Return ``[N, C, *spatial]`` with every value repeated along each spatial axis."""
-    scales = op.constant(np.array([1, 1, *times], np.float32))
+    scales = op.constant(np.array(times, np.float32))
     return op.Resize(
         value,
         None,
@@ -184,6 +184,7 @@ def repeat(op: Builder, value: ir.Value, times: Sequence[int]) -> ir.Value:
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
+        axes=list(range(2, 2 + len(times))),
     )
 
 
@@ -199,14 +200,11 @@ def _transposed(
         )
     ]  # fmt: skip
     known = None not in lengths and None not in dims(x)[2:]
-    extra = (
-        [
-            int(size or 0) - int(length or 0)
-            for size, length in zip(dims(x)[2:], lengths, strict=True)
-        ]
-        if known
-        else [stride - 1 for stride in win.strides]
-    )
+    missing = [
+        int(size or 0) - int(length or 0) for size, length in zip(dims(x)[2:], lengths, strict=True)
+    ]
+    fits = known and min(missing) >= 0  # where y was rounded up, windows reach beyond x
+    extra = missing if fits else [stride - 1 for stride in win.strides]
     whole = op.ConvTranspose(
         dy,
         weight,
@@ -215,7 +213,7 @@ def _transposed(
         pads=[*win.pads_begin, *win.pads_end],
         output_padding=extra,
     )
-    return whole if known else _cut(op, whole, [0] * len(extra), win, x)
+    return whole if fits else _cut(op, whole, [0] * len(extra), win, x)
 
 
 def _correlated(
@@ -245,9 +243,7 @@ def _correlated(
     return _cut(op, whole, [max(-pad, 0) for pad in begins], win, x)
 
 
-def _cut(
-    op: Builder, whole: ir.Value, starts: Sequence[int], win: Window, x: ir.Value
-) -> ir.Value:
+def _cut(op: Builder, whole: ir.Value, starts: Sequence[int], win: Window, x: ir.Value) -> ir.Value:
     """Return what of ``whole`` lies from ``starts``, and open pads, on, as long as ``x``."""
     axes, sizes = list(range(2, 2 + len(starts))), dims(x)[2:]
     if None in sizes:

@@ -30,6 +30,8 @@ TABLE = [
     ("y = Conv <group=3, pads=[1,1,1,1], strides=[2,2]> (x, w)", {"w": (3, 1, 3, 3)}),
     ("y = Conv <auto_pad=\"SAME_UPPER\", strides=[2,2]> (x, w)", {"w": (4, 3, 3, 3)}),
     ("y = Conv <auto_pad=\"SAME_LOWER\", strides=[2,2]> (x, w)", {"w": (4, 3, 3, 3)}),
+    ("y = Conv <auto_pad=\"SAME_UPPER\", strides=[3,2], group=3> (x, w)", {"w": (6, 1, 4, 2)}),
+    ("y = Conv <auto_pad=\"SAME_LOWER\", strides=[3,1]> (x, w)", {"w": (4, 3, 2, 2)}),
     ("y = Conv <auto_pad=\"VALID\">(x, w)", {"w": (4, 3, 3, 3)}),
     ("z = Reshape(x, s) y = Conv <pads=[1,1], strides=[2]> (z, w)", {"s": [0, 3, 30], "w": (4, 3, 3)}),
     ("y = ConvTranspose(x, w, b)", {"w": (3, 4, 3, 3), "b": (4,)}),
@@ -86,9 +88,14 @@ TABLE = [
     ("y = AveragePool <kernel_shape=[3,3], strides=[2,2], ceil_mode=1, pads=[0,0,1,1], count_include_pad=1> (x)", {}),
     ("y = AveragePool <kernel_shape=[3,2], strides=[2,2], ceil_mode=1> (x)", {}),
     ("y = AveragePool <kernel_shape=[3,3], strides=[2,2], auto_pad=\"SAME_UPPER\"> (x)", {}),
+    ("y = AveragePool <kernel_shape=[3,2], strides=[1,2], auto_pad=\"SAME_LOWER\"> (x)", {}),
+    ("y = AveragePool <kernel_shape=[4,3], strides=[2,3], auto_pad=\"SAME_LOWER\", count_include_pad=1> (x)", {}),
+    ("y = AveragePool <kernel_shape=[2,2], strides=[2,2], auto_pad=\"SAME_UPPER\"> (x)", {}),
+    ("g = ReduceMean(x, a) y = AveragePool <kernel_shape=[3,2], strides=[2,2], ceil_mode=1> (g)", {"a": [1]}),
     ("y = GlobalAveragePool(x)", {}), ("y = GlobalMaxPool(x)", {}),
     ("y = LpPool <kernel_shape=[2,3], strides=[2,1], p=3> (x)", {}),
     ("y = LpPool <kernel_shape=[3,3], pads=[1,1,0,1]> (x)", {}),
+    ("y = LpPool <kernel_shape=[3,3], strides=[2,2], auto_pad=\"SAME_UPPER\"> (x)", {}),
     # normalisation
     ("y = MeanVarianceNormalization <axes=[2,3]> (x)", {}), ("y = MeanVarianceNormalization <axes=[1,2,3]> (x)", {}),
     ("y = BatchNormalization <epsilon=0.01> (x, s, b, m, v)", {"s": (3,), "b": (3,), "m": (3,), "v": np.float32([0.5, 1, 2])}),
@@ -148,15 +155,7 @@ TABLE = [
 # fmt: on
 
 # What depends on sizes that only a run knows; refused by name.
-NEEDS_SIZES = (
-    'y = Conv <auto_pad="SAME_UPPER", strides=[2,2]> (x, w)',
-    'y = Conv <auto_pad="SAME_LOWER", strides=[2,2]> (x, w)',
-    'y = ConvTranspose <strides=[2,2], auto_pad="SAME_UPPER"> (x, w)',
-    "y = ConvTranspose <strides=[2,2], output_shape=[13,11]> (x, w)",
-    "y = AveragePool <kernel_shape=[3,3], strides=[2,2], ceil_mode=1, pads=[0,0,1,1], count_include_pad=1> (x)",
-    "y = AveragePool <kernel_shape=[3,2], strides=[2,2], ceil_mode=1> (x)",
-    'y = AveragePool <kernel_shape=[3,3], strides=[2,2], auto_pad="SAME_UPPER"> (x)',
-)
+NEEDS_SIZES = ("y = ConvTranspose <strides=[2,2], output_shape=[13,11]> (x, w)",)
 
 
 def constant(name, value, random):
@@ -216,23 +215,38 @@ def test_a_rule_is_the_derivative(text, constants):
         ]
     )
     assert relative_error(found, expected) < 1e-7
-    session = ort.InferenceSession(rewritten.SerializeToString())
-    (in_float,) = session.run(["attribution"], feeds)
-    assert relative_error(in_float, found) < 1e-5
+    assert relative_error(run_in_float(rewritten, feeds), found) < 1e-5
+
+
+def dynamic_like_static(method, text, constants):
+    """Assert that sizes known to the run alone change nothing."""
+    arrays = {"x": pictures(constants), "target": TARGETS, "baseline": np.zeros((1, *SHAPE[1:]))}
+    expected, *others = (
+        run_in_float(rewrite(model_of(text, constants, sizes=sizes), method), arrays)
+        for sizes in (SHAPE[2:], ("height", "width"), ("height", SHAPE[3]))
+    )
+    assert max(relative_error(found, expected) for found in others) < 1e-5
+
+
+def run_in_float(model, arrays):
+    session = ort.InferenceSession(model.SerializeToString())
+    names = {value.name for value in session.get_inputs()}
+    feeds = {name: arrays[name] for name in arrays if name in names}
+    feeds |= {name: array.astype(np.float32) for name, array in feeds.items() if name != "target"}
+    return session.run(["attribution"], feeds)[0]
 
 
 @pytest.mark.parametrize(
     ("text", "constants"), [line for line in TABLE if line[0] not in NEEDS_SIZES]
 )
 def test_a_rule_holds_for_dynamic_heights_and_widths(text, constants):
-    feeds = {"x": pictures(constants), "target": TARGETS}
-    expected, found = (
-        ort.InferenceSession(
-            rewrite(model_of(text, constants, sizes=sizes), "gradient").SerializeToString()
-        ).run(["attribution"], feeds)[0]
-        for sizes in (SHAPE[2:], ("height", "width"))
-    )
-    assert relative_error(found, expected) < 1e-5
+    dynamic_like_static("gradient", text, constants)
+
+
+@pytest.mark.parametrize(("text", "constants"), [line for line in TABLE if "SAME" in line[0]])
+@pytest.mark.parametrize("method", ["lrp", "deep_lift"])
+def test_relevance_passes_pads_that_depend_on_dynamic_sizes(method, text, constants):
+    dynamic_like_static(method, text, constants)
 
 
 @pytest.mark.parametrize(("text", "constants"), [line for line in TABLE if line[0] in NEEDS_SIZES])
