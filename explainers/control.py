@@ -1,28 +1,54 @@
-"""Progress out, cancellation in: shared between a caller and one running explanation."""
+"""Progress out, limits and cancellation in: shared between a caller and one running explanation."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 from onnxplain.graph_rewrites import Cancelled, OnnxplainError
 
-__all__ = ["Control", "Progress"]
+from .checkpoint import Checkpoint
+
+__all__ = ["Control", "Estimate", "Progress"]
+
+_SECONDS_BETWEEN_ESTIMATES = 0.5
+_SHARE_OF_ESTIMATES = 1 / 20  # of the time, at most
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The maps as they would be if the work ended now.
+
+    Attributes
+    ----------
+    uncertainty
+        The estimated standard error of the map as a share of the map's own variation, of the
+        target where it is largest; ``None`` where it is not known.
+    heatmaps
+        Makes the maps: one for each target, float32 ``[H, W]``; from any thread, at any time.
+    """
+
+    uncertainty: float | None
+    heatmaps: Callable[[], list[npt.NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an explanation is: ``done`` of ``total`` model evaluations in this ``stage``.
+    """How far an explanation is: ``done`` of ``total`` samples, steps or windows of this ``stage``.
 
-    ``total`` is 0 while it is not known.
+    ``total`` is 0 while it is not known. Methods that sample add the latest `Estimate`.
     """
 
     stage: str
     done: int
     total: int
+    estimate: Estimate | None = field(default=None, compare=False)
 
 
 class _Terminable(Protocol):
@@ -36,10 +62,27 @@ class Control:
     ----------
     on_progress
         Called with every `Progress`, on the explaining thread; what it raises ends the explanation.
+    clock
+        Seconds from some moment on.
+
+    Attributes
+    ----------
+    checkpoint
+        Where a method that can be resumed keeps what it has, if anywhere.
     """
 
-    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
-        self._on_progress = on_progress
+    def __init__(
+        self,
+        on_progress: Callable[[Progress], None] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self._listeners = [] if on_progress is None else [on_progress]
+        self._clock = clock
+        self._deadline: float | None = None
+        self._estimate: Estimate | None = None
+        self._estimate_due = 0.0
         self._lock = threading.Lock()
         self._error: OnnxplainError | None = None
         self._running: set[_Terminable] = set()
@@ -56,11 +99,61 @@ class Control:
         if self._error is not None:
             raise self._error
 
-    def report(self, stage: str, done: int, total: int) -> None:
-        """Tell how far the work is, and check for cancellation."""
+    def report(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        estimate: Callable[[], Estimate | None] | None = None,
+    ) -> None:
+        """Tell how far the work is, and check for cancellation.
+
+        ``estimate`` is called only when somebody listens, at the end of the stage, and before that
+        as often as takes a twentieth of the time at most.
+        """
         self.check()
-        if self._on_progress is not None:
-            self._on_progress(Progress(stage, done, total))
+        if not self._listeners:
+            return
+        if estimate is None or done == 0:
+            self._estimate = None
+        began = self._clock()
+        if estimate is not None and (done == total or began >= self._estimate_due):
+            self._estimate = estimate()
+            ended = self._clock()
+            pause = (ended - began) / _SHARE_OF_ESTIMATES
+            self._estimate_due = ended + max(pause, _SECONDS_BETWEEN_ESTIMATES)
+        for listener in tuple(self._listeners):
+            listener(Progress(stage, done, total, self._estimate))
+
+    @contextmanager
+    def telling(self, listener: Callable[[Progress], None]) -> Iterator[None]:
+        """While inside, ``listener`` is called as ``on_progress`` is."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """While inside, methods that can end early are to do so after the seconds; `late` says."""
+        outer = self._deadline
+        self._deadline = outer if seconds is None else self._clock() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = outer
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until methods that can end early are to do so; ``None`` without such a limit."""
+        return None if self._deadline is None else self._deadline - self._clock()
+
+    @property
+    def late(self) -> bool:
+        """Whether the time has ended."""
+        left = self.seconds_left
+        return left is not None and left <= 0
 
     @contextmanager
     def terminating(self, run_options: _Terminable) -> Iterator[None]:

@@ -29,11 +29,29 @@ class Coalitions:
     n_drawn
         How many, the last ones, were drawn at random: pairs of a coalition and its complement, one
         after the other. The others are all there are of their size.
+    draws
+        Which of these pairs each draw was, the pairs in the order in which they came first.
     """
 
     masks: Masks
     weights: Floats
     n_drawn: int
+    draws: npt.NDArray[np.intp]
+
+    def first(self, n: int) -> Coalitions:
+        """Return about the first ``n``, weighed as if no more had been chosen."""
+        if n >= len(self.masks):
+            return self
+        n_certain = len(self.masks) - self.n_drawn
+        n_pairs = max(n - n_certain, 0) // 2
+        certain = self.weights[: min(n, n_certain)]
+        known = np.maximum.accumulate(self.draws)  # the last pair that came by then
+        draws = self.draws[: np.searchsorted(known, n_pairs)]
+        times = np.bincount(draws, minlength=n_pairs)
+        left = 1 - self.weights[:n_certain].sum()
+        drawn = left * times / max(len(draws), 1) / 2
+        weights = np.concatenate([certain, drawn.repeat(2)])
+        return Coalitions(self.masks[: len(weights)], weights / weights.sum(), 2 * n_pairs, draws)
 
 
 def choose_coalitions(n_players: int, n_samples: int, random: np.random.Generator) -> Coalitions:
@@ -62,14 +80,14 @@ def choose_coalitions(n_players: int, n_samples: int, random: np.random.Generato
             masks += [mask, ~mask] if paired else [mask]
         weights += [shares[size] / scale / count] * count
         del sizes[0]
-    times = _draw(n_players, n_samples - len(masks), sizes, [shares[one] for one in sizes], random)
-    total = sum(times.values())
+    drawn, draws = _draw(
+        n_players, n_samples - len(masks), sizes, [shares[one] for one in sizes], random
+    )
     left = sum(shares[one] for one in sizes) / scale
-    for drawn, count in times.items():
-        mask = np.frombuffer(drawn, np.bool_)
+    for mask, times in zip(drawn, np.bincount(draws, minlength=len(drawn)), strict=True):
         masks += [mask, ~mask]
-        weights += [left * count / total / 2] * 2
-    return Coalitions(np.array(masks), np.array(weights), 2 * len(times))
+        weights += [left * times / len(draws) / 2] * 2
+    return Coalitions(np.array(masks), np.array(weights), 2 * len(drawn), draws)
 
 
 def fit_shapley(masks: Masks, gains: Floats, weights: Floats, total: Floats) -> Floats:
@@ -105,17 +123,17 @@ def _draw(
     sizes: list[int],
     shares: list[float],
     random: np.random.Generator,
-) -> dict[bytes, int]:
-    """Draw coalitions for half of the samples, complements make the other; how often each came."""
-    times: dict[bytes, int] = {}
-    if not sizes:
-        return times
-    probabilities = np.array(shares) / sum(shares)
-    for _ in range(4 * n_samples):  # more than enough unless nearly all have been drawn
-        if 2 * len(times) + 2 > n_samples:
-            break
-        mask = np.zeros(n_players, np.bool_)
-        mask[random.permutation(n_players)[: random.choice(sizes, p=probabilities)]] = True
-        drawn = mask if mask[0] else ~mask  # a pair is known by its half with the first player
-        times[drawn.tobytes()] = times.get(drawn.tobytes(), 0) + 1
-    return times
+) -> tuple[list[Masks], npt.NDArray[np.intp]]:
+    """Draw coalitions for half of the samples, complements make the other; which each draw was."""
+    found: dict[bytes, int] = {}
+    draws: list[int] = []
+    if sizes:
+        probabilities = np.array(shares) / sum(shares)
+        for _ in range(4 * n_samples):  # more than enough unless nearly all have been drawn
+            if 2 * len(found) + 2 > n_samples:
+                break
+            mask = np.zeros(n_players, np.bool_)
+            mask[random.permutation(n_players)[: random.choice(sizes, p=probabilities)]] = True
+            drawn = mask if mask[0] else ~mask  # a pair is known by its half with the first player
+            draws.append(found.setdefault(drawn.tobytes(), len(found)))
+    return [np.frombuffer(one, np.bool_) for one in found], np.array(draws, np.intp)

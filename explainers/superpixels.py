@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .control import Estimate
 from .perturbation import SegmentMasking, segment_means
 from .run import Run
+from .sampling import Sampling
 from .segmentation import segment
 
 __all__ = ["Superpixels"]
@@ -63,14 +66,32 @@ class Superpixels:
             )
         self._masking = SegmentMasking(run.picture, self._filled(fill, random), self.segments)
 
-    def scores(self, masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    def scores(
+        self,
+        masks: npt.NDArray[np.bool_],
+        estimate: Callable[[npt.NDArray[np.float64]], Estimate] | None = None,
+        *,
+        tolerance: float = 0.0,
+        fewest: int = 1,
+        minimum: int = 2,
+    ) -> npt.NDArray[np.float64]:
         """Return the targets' scores ``[N, T]`` when only some superpixels are shown.
 
-        ``masks`` ``[N, K]`` says which; the pictures are made batch by batch.
+        ``masks`` ``[N, K]`` says which; the pictures are made batch by batch. Of the first masks
+        alone when those are enough, see `Sampling`; ``estimate`` takes the scores so far.
         """
         run, done = self._run, 0
         scores = np.empty((len(masks), len(run.targets)))
-        run.control.report("samples", 0, len(masks))
+        sampling = Sampling(
+            run,
+            "samples",
+            len(masks),
+            None if estimate is None else lambda n: estimate(scores[:n]),
+            tolerance=tolerance,
+            fewest=fewest,
+            minimum=minimum,
+        )
+        sampling.enough(0)
         batches = (
             (masks[start : start + run.batch_size],)
             for start in range(0, len(masks), run.batch_size)
@@ -79,8 +100,9 @@ class Superpixels:
             for batch in found:
                 scores[done : done + len(batch)] = batch[:, run.targets]
                 done += len(batch)
-                run.control.report("samples", done, len(masks))
-        return scores
+                if sampling.enough(done):
+                    break
+        return scores[:done]
 
     def _filled(self, fill: str, random: np.random.Generator) -> npt.NDArray[Any]:
         """Return what is seen when all superpixels are hidden, like the picture."""

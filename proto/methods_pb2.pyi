@@ -812,6 +812,7 @@ class LimeOptions(_message.Message):
     FEATURE_SELECTION_FIELD_NUMBER: _builtins.int
     N_FEATURES_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of perturbed samples.
     Default: 1000; range 2 to 1000000.
@@ -853,6 +854,11 @@ class LimeOptions(_message.Message):
     """Superpixels chosen at most, where there is a selection.
     Default: 10; range 1 to 10000.
     """
+    tolerance: _builtins.float
+    """End when the estimated error of the map, as a share of its variation, is below this; 0 takes
+    all samples.
+    Default: 0; range 0 to 1.
+    """
     @_builtins.property
     def segments(self) -> _types_pb2.Tensor:
         """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
@@ -874,10 +880,11 @@ class LimeOptions(_message.Message):
         feature_selection: Global___FeatureSelection.ValueType | None = ...,
         n_features: _builtins.int | None = ...,
         segments: _types_pb2.Tensor | None = ...,
+        tolerance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_feature_selection", b"_feature_selection", "_fill", b"_fill", "_kernel_width", b"_kernel_width", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "feature_selection", b"feature_selection", "fill", b"fill", "kernel_width", b"kernel_width", "n_features", b"n_features", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -901,6 +908,8 @@ class LimeOptions(_message.Message):
     _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
     _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
     _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -923,6 +932,8 @@ class LimeOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
 
 Global___LimeOptions: _TypeAlias = LimeOptions  # noqa: Y015
 
@@ -1111,6 +1122,7 @@ class KernelShapOptions(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of perturbed samples.
     Default: 1000; range 2 to 1000000.
@@ -1140,6 +1152,11 @@ class KernelShapOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    tolerance: _builtins.float
+    """End when the estimated error of the map, as a share of its variation, is below this; 0 takes
+    all samples.
+    Default: 0; range 0 to 1.
+    """
     @_builtins.property
     def segments(self) -> _types_pb2.Tensor:
         """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
@@ -1158,10 +1175,11 @@ class KernelShapOptions(_message.Message):
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
         segments: _types_pb2.Tensor | None = ...,
+        tolerance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_fill", b"_fill", "_n_samples", b"_n_samples", "_n_segments", b"_n_segments", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "fill", b"fill", "n_samples", b"n_samples", "n_segments", b"n_segments", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1179,6 +1197,8 @@ class KernelShapOptions(_message.Message):
     _WhichOneofArgType__segmenter: _TypeAlias = _typing.Literal["_segmenter", b"_segmenter"]  # noqa: Y015
     _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
     _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1195,6 +1215,8 @@ class KernelShapOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segmenter) -> _WhichOneofReturnType__segmenter | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
 
 Global___KernelShapOptions: _TypeAlias = KernelShapOptions  # noqa: Y015
 
@@ -2258,6 +2280,7 @@ class SmoothGradOptions(_message.Message):
     REDUCTION_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of noisy copies.
     Default: 50; range 2 to 1000000.
@@ -2286,6 +2309,11 @@ class SmoothGradOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    tolerance: _builtins.float
+    """End when the estimated error of the map, as a share of its variation, is below this; 0 takes
+    all samples.
+    Default: 0; range 0 to 1.
+    """
     def __init__(
         self,
         *,
@@ -2296,10 +2324,11 @@ class SmoothGradOptions(_message.Message):
         reduction: Global___Reduction.ValueType | None = ...,
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
+        tolerance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_samples", b"_n_samples", "_noise", b"_noise", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_variant", b"_variant", "batch_size", b"batch_size", "n_samples", b"n_samples", "noise", b"noise", "reduction", b"reduction", "score", b"score", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_samples", b"_n_samples", "_noise", b"_noise", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "_variant", b"_variant", "batch_size", b"batch_size", "n_samples", b"n_samples", "noise", b"noise", "reduction", b"reduction", "score", b"score", "seed", b"seed", "tolerance", b"tolerance", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_samples", b"_n_samples", "_noise", b"_noise", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_variant", b"_variant", "batch_size", b"batch_size", "n_samples", b"n_samples", "noise", b"noise", "reduction", b"reduction", "score", b"score", "seed", b"seed", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_n_samples", b"_n_samples", "_noise", b"_noise", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_tolerance", b"_tolerance", "_variant", b"_variant", "batch_size", b"batch_size", "n_samples", b"n_samples", "noise", b"noise", "reduction", b"reduction", "score", b"score", "seed", b"seed", "tolerance", b"tolerance", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -2313,6 +2342,8 @@ class SmoothGradOptions(_message.Message):
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
     _WhichOneofReturnType__variant: _TypeAlias = _typing.Literal["variant"]  # noqa: Y015
     _WhichOneofArgType__variant: _TypeAlias = _typing.Literal["_variant", b"_variant"]  # noqa: Y015
     @_typing.overload
@@ -2327,6 +2358,8 @@ class SmoothGradOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__variant) -> _WhichOneofReturnType__variant | None: ...
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
+from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.run import Result, Run
+from onnxplain.explainers.sampling import certainty, latest, relative_error, worst
 from onnxplain.explainers.shapley import Coalitions, choose_coalitions, fit_shapley
 from onnxplain.explainers.superpixels import Superpixels
 from onnxplain.graph_rewrites import Access, InvalidArgument, Violation, declare
@@ -17,6 +22,7 @@ from onnxplain.graph_rewrites.options import (
     Seed,
     Segmenter,
     Segments,
+    Tolerance,
 )
 
 __all__ = ["kernel_shap"]
@@ -25,6 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_MASK_CELLS = 2**27
 _RESAMPLES = 25
+_FEWEST = 100  # samples before the estimate of the error is trusted
 
 
 @declare(
@@ -39,6 +46,7 @@ def kernel_shap(
     run: Run,
     *,
     n_samples: NSamples = 1000,
+    tolerance: Tolerance = 0.0,
     segmenter: Segmenter = "auto",
     segments: Segments = None,
     n_segments: NSegments = 50,
@@ -53,36 +61,80 @@ def kernel_shap(
     ``baseline_score``; the residual is what numbers of finite precision leave of it. With no more
     than ``n_samples`` ways to hide superpixels the values are exact. Otherwise ways are drawn in
     pairs with their complements, and the measure ``spread`` is the values' standard deviation over
-    bootstrap resamples of the pairs (root mean square).
+    bootstrap resamples of the pairs (root mean square), ``relative_error`` that as a share of the
+    variation between the values. Sampling ends when ``relative_error`` is below ``tolerance`` for
+    all targets.
     """
     random = np.random.default_rng(seed)
     superpixels = Superpixels(run, segmenter, n_segments, fill, random, segments)
-    if n_samples * superpixels.count > _MAX_MASK_CELLS:
-        message = f"{n_samples} samples of {superpixels.count} segments are too many; take fewer"
+    n_players = superpixels.count
+    if n_samples * n_players > _MAX_MASK_CELLS:
+        message = f"{n_samples} samples of {n_players} segments are too many; take fewer"
         raise InvalidArgument(
             "OPTION_OUT_OF_RANGE", message, violations=[Violation("n_samples", message)]
         )
-    coalitions = choose_coalitions(superpixels.count, n_samples, random)
-    if len(coalitions.masks) < superpixels.count - 1:
+    coalitions = choose_coalitions(n_players, n_samples, random)
+    fitted = latest(partial(_fit, run, coalitions, seed))
+
+    def maps(values: Floats) -> list[npt.NDArray[np.float32]]:
+        return [own.astype(np.float32)[superpixels.segments] for own in values.T]
+
+    def estimate(scores: Floats) -> Estimate:
+        found = fitted(scores)
+        return Estimate(worst(found.relative_error), partial(maps, found.values))
+
+    ends = np.array([[False], [True]]).repeat(n_players, axis=1)
+    scores = superpixels.scores(
+        np.concatenate([ends, coalitions.masks]),
+        estimate,
+        tolerance=tolerance,
+        fewest=_FEWEST,
+        minimum=3,
+    )
+    found = fitted(scores)
+    if found.n_coalitions < n_players - 1:
         run.warn(
             "FEW_SAMPLES",
-            f"{n_samples} samples cannot tell {superpixels.count} segments apart; raise n_samples",
+            f"{len(scores)} samples cannot tell {n_players} segments apart; raise n_samples",
         )
-    ends = np.array([[False], [True]]).repeat(superpixels.count, axis=1)
-    scores = superpixels.scores(np.concatenate([ends, coalitions.masks]))
-    nobody, total, gains = scores[0], scores[1] - scores[0], scores[2:] - scores[0]
-    values = fit_shapley(coalitions.masks, gains, coalitions.weights, total)
-    spread = _spread(run, coalitions, gains, total, random)
     return [
         Result(
-            heatmap=own.astype(np.float32)[superpixels.segments],
+            heatmap=heatmap,
             segments=superpixels.segments,
             coefficients=own,
-            residual=float(own.sum() - total[index]),
-            measures={"baseline_score": float(nobody[index]), "spread": float(spread[index])},
+            residual=float(own.sum() - (scores[1, index] - scores[0, index])),
+            measures={
+                "baseline_score": float(scores[0, index]),
+                "spread": float(found.spread[index]),
+                **certainty(found.relative_error[index], len(scores)),
+            },
         )
-        for index, own in enumerate(values.T)
+        for index, (own, heatmap) in enumerate(zip(found.values.T, maps(found.values), strict=True))
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """Shapley values ``[K, T]`` and measures ``[T]``; an error that is not known is infinite."""
+
+    values: Floats
+    spread: Floats
+    relative_error: Floats
+    n_coalitions: int
+
+
+def _fit(run: Run, coalitions: Coalitions, seed: int, scores: Floats) -> _Fitted:
+    """Return what scores ``[2 + N, T]`` say, of nobody, everybody, and the first coalitions."""
+    first = coalitions.first(len(scores) - 2)
+    gains, total = scores[2 : 2 + len(first.masks)] - scores[0], scores[1] - scores[0]
+    values = fit_shapley(first.masks, gains, first.weights, total)
+    random = np.random.default_rng((seed, len(gains)))
+    spread = _spread(run, first, gains, total, random)
+    error = relative_error(spread, values.std(axis=0))
+    exact = first is coalitions and not coalitions.n_drawn
+    if not exact and (not first.n_drawn or len(gains) < 2 * len(values)):
+        error = np.full_like(error, np.inf)
+    return _Fitted(values, spread, error, len(gains))
 
 
 def _spread(

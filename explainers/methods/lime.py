@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.feature_selection import fit_sparse, select
 from onnxplain.explainers.run import Result, Run
+from onnxplain.explainers.sampling import certainty, latest, relative_error, worst
 from onnxplain.explainers.superpixels import Superpixels
-from onnxplain.explainers.surrogate import Stability, cosine_kernel, fit_surrogate, resampled
+from onnxplain.explainers.surrogate import (
+    Stability,
+    Surrogate,
+    cosine_kernel,
+    fit_surrogate,
+    resampled,
+)
 from onnxplain.graph_rewrites import Access, InvalidArgument, Violation, declare
 from onnxplain.graph_rewrites.options import (
     BatchSize,
@@ -23,6 +32,7 @@ from onnxplain.graph_rewrites.options import (
     Seed,
     Segmenter,
     Segments,
+    Tolerance,
 )
 
 __all__ = ["lime"]
@@ -31,6 +41,7 @@ Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
 
 _MAX_MASK_BYTES = 2**30
+_FEWEST = 100  # samples before the estimate of the error is trusted
 _LOW_R2 = 0.4
 _LOW_RANK_CORRELATION = 0.7
 
@@ -47,6 +58,7 @@ def lime(
     run: Run,
     *,
     n_samples: NSamples = 1000,
+    tolerance: Tolerance = 0.0,
     segmenter: Segmenter = "auto",
     segments: Segments = None,
     n_segments: NSegments = 50,
@@ -67,42 +79,92 @@ def lime(
     The measures of each result are ``r2``, how much of the scores' weighted variance the model
     explains; ``intercept`` and ``local_prediction``, its score with nothing and everything shown;
     and from bootstrap resamples of the samples ``spread``, the coefficients' standard deviation
-    (root mean square), and ``rank_correlation``, how alike resamples rank the segments.
+    (root mean square), ``relative_error``, that as a share of the variation between the
+    coefficients, and ``rank_correlation``, how alike resamples rank the segments. Sampling ends
+    after ``n_samples`` samples, or when ``relative_error`` is below ``tolerance`` for all targets.
     """
     random = np.random.default_rng(seed)
     superpixels = Superpixels(run, segmenter, n_segments, fill, random, segments)
     masks = _masks(random, n_samples, superpixels.count)
-    scores = superpixels.scores(masks)
-    weights = cosine_kernel(masks, kernel_width)
-    fit = partial(fit_surrogate, masks, scores)
-    if feature_selection != "none":
-        fit = partial(
-            fit_sparse,
-            masks,
-            scores,
-            selected=[
-                select(feature_selection, masks, column, weights, n_features) for column in scores.T
-            ],
-        )
-    surrogate = fit(weights)
-    r2 = surrogate.r2(masks, scores, weights)
-    stability = resampled(fit, weights, random, run.control.check)
-    _tell_how_far_to_trust(run, r2, stability, weights, superpixels.count)
+    fitted = latest(partial(_fit, run, masks, kernel_width, feature_selection, n_features, seed))
+
+    def maps(coefficients: Floats) -> list[npt.NDArray[np.float32]]:
+        return [column.astype(np.float32)[superpixels.segments] for column in coefficients.T]
+
+    def estimate(scores: Floats) -> Estimate:
+        found = fitted(scores)
+        return Estimate(worst(found.relative_error), partial(maps, found.surrogate.coefficients))
+
+    scores = superpixels.scores(masks, estimate, tolerance=tolerance, fewest=_FEWEST)
+    found = fitted(scores)
+    _tell_how_far_to_trust(run, found)
+    surrogate, stability = found.surrogate, found.stability
     return [
         Result(
-            heatmap=coefficients.astype(np.float32)[superpixels.segments],
+            heatmap=heatmap,
             segments=superpixels.segments,
             coefficients=coefficients,
             measures={
-                "r2": float(r2[index]),
+                "r2": float(found.r2[index]),
                 "intercept": float(surrogate.intercepts[index]),
                 "local_prediction": float(surrogate.intercepts[index] + coefficients.sum()),
                 "spread": float(stability.spread[index]),
                 "rank_correlation": float(stability.rank_correlation[index]),
+                **certainty(found.relative_error[index], len(scores)),
             },
         )
-        for index, coefficients in enumerate(surrogate.coefficients.T)
+        for index, (coefficients, heatmap) in enumerate(
+            zip(surrogate.coefficients.T, maps(surrogate.coefficients), strict=True)
+        )
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """The linear models of some samples, and how far to trust them; see `lime`."""
+
+    surrogate: Surrogate
+    weights: Floats
+    r2: Floats
+    stability: Stability
+
+    @property
+    def effective(self) -> float:
+        """How many samples of equal weight would say as much (Kish)."""
+        return float(self.weights.sum() ** 2 / (self.weights @ self.weights))
+
+    @property
+    def relative_error(self) -> Floats:
+        """As the measure, ``[T]``; infinite where the samples are too few to know."""
+        coefficients = self.surrogate.coefficients
+        found = relative_error(self.stability.spread, coefficients.std(axis=0))
+        return found if self.effective >= len(coefficients) else np.full_like(found, np.inf)
+
+
+def _fit(
+    run: Run,
+    masks: Masks,
+    kernel_width: float,
+    selection: str,
+    n_features: int,
+    seed: int,
+    scores: Floats,
+) -> _Fitted:
+    """Return the models of scores ``[N, T]`` of the first masks."""
+    masks = masks[: len(scores)]
+    weights = cosine_kernel(masks, kernel_width)
+    fit = partial(fit_surrogate, masks, scores)
+    if selection != "none":
+        fit = partial(
+            fit_sparse,
+            masks,
+            scores,
+            selected=[select(selection, masks, column, weights, n_features) for column in scores.T],
+        )
+    surrogate = fit(weights)
+    random = np.random.default_rng((seed, len(scores)))
+    stability = resampled(fit, weights, random, run.control.check)
+    return _Fitted(surrogate, weights, surrogate.r2(masks, scores, weights), stability)
 
 
 def _masks(random: np.random.Generator, n_samples: int, n_segments: int) -> Masks:
@@ -119,24 +181,22 @@ def _masks(random: np.random.Generator, n_samples: int, n_segments: int) -> Mask
     return masks
 
 
-def _tell_how_far_to_trust(
-    run: Run, r2: Floats, stability: Stability, weights: Floats, n_segments: int
-) -> None:
-    effective = weights.sum() ** 2 / (weights @ weights)  # Kish's effective sample size
-    if effective < n_segments:
+def _tell_how_far_to_trust(run: Run, found: _Fitted) -> None:
+    n_segments = len(found.surrogate.coefficients)
+    if found.effective < n_segments:
         run.warn(
             "FEW_SAMPLES",
-            f"{len(weights)} samples count as {effective:.0f} under this kernel, fewer than the "
-            f"{n_segments} segments; raise n_samples or kernel_width",
+            f"{len(found.weights)} samples count as {found.effective:.0f} under this kernel, fewer "
+            f"than the {n_segments} segments; raise n_samples or kernel_width",
         )
     for index, target in enumerate(run.targets):
-        if r2[index] < _LOW_R2:
+        r2, correlation = found.r2[index], found.stability.rank_correlation[index]
+        if r2 < _LOW_R2:
             run.warn(
                 "LOW_FIDELITY",
-                f"the linear surrogate of class {target} explains {r2[index]:.0%} of the score's "
+                f"the linear surrogate of class {target} explains {r2:.0%} of the score's "
                 "variance here: segments act together, not one by one; try fewer, larger ones",
             )
-        correlation = stability.rank_correlation[index]
         if correlation < _LOW_RANK_CORRELATION:
             run.warn(
                 "UNSTABLE_RANKING",

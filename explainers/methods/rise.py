@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,8 +11,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
+from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.perturbation import ProductMasking
 from onnxplain.explainers.run import Result, Run
+from onnxplain.explainers.sampling import Sampling, certainty, relative_error, worst
 from onnxplain.graph_rewrites import Access, declare
 from onnxplain.graph_rewrites.options import (
     Baseline,
@@ -30,7 +33,6 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 _Drawn: TypeAlias = tuple[Floats, npt.NDArray[np.intp]]
 
 _FEWEST = 200  # samples before the estimate of the error is trusted
-_CHECKED_EVERY = 50
 _NOISY = 0.5
 
 
@@ -75,18 +77,18 @@ def rise(
             drawn.append(batch)
             yield grids.factors(*batch)
 
-    run.control.report("samples", 0, n_samples)
+    def estimate(_: int) -> Estimate:
+        sums = halves.copy()
+        return Estimate(
+            worst(sums.relative_error), lambda: [one.astype(np.float32) for one in sums.maps]
+        )
+
+    sampling = Sampling(run, "samples", n_samples, estimate, tolerance=tolerance, fewest=_FEWEST)
+    sampling.enough(0)
     with closing(run.masked(masking, batches())) as found:
         for scores in found:
-            before = halves.n_samples
             halves.add(*drawn.popleft(), scores[:, run.targets])
-            run.control.report("samples", halves.n_samples, n_samples)
-            if (
-                tolerance
-                and halves.n_samples >= _FEWEST
-                and before // _CHECKED_EVERY < halves.n_samples // _CHECKED_EVERY
-                and halves.relative_error.max() < tolerance
-            ):
+            if sampling.enough(halves.n_samples):
                 break
     error = halves.relative_error
     if error.max() > _NOISY:
@@ -97,10 +99,7 @@ def rise(
     return [
         Result(
             heatmap=heatmap.astype(np.float32),
-            measures={
-                "relative_error": float(error[index]),
-                "n_samples": float(halves.n_samples),
-            },
+            measures=certainty(error[index], halves.n_samples),
         )
         for index, heatmap in enumerate(halves.maps)
     ]
@@ -165,6 +164,12 @@ class _Halves:
         cells = height, grids.n_cells, width, grids.n_cells
         self._sums = np.zeros((2, n_targets + 1, *cells))  # the last one is of the masks alone
 
+    def copy(self) -> _Halves:
+        """Return the sums as they are now."""
+        other = copy.copy(self)
+        other._sums = self._sums.copy()
+        return other
+
     def add(
         self, cells: Floats, shifts: npt.NDArray[np.intp], scores: npt.NDArray[np.float64]
     ) -> None:
@@ -185,7 +190,7 @@ class _Halves:
         enlarged = self._grids.enlarged(self._sums)
         even, odd = map(_means, enlarged)
         whole = _means(enlarged.sum(axis=0))
-        return _ratio(np.std(even - odd, axis=(1, 2)) / 2, np.std(whole, axis=(1, 2)))
+        return relative_error(np.std(even - odd, axis=(1, 2)) / 2, np.std(whole, axis=(1, 2)))
 
 
 def _means(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

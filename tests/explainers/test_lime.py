@@ -230,6 +230,7 @@ def test_the_declaration_says_what_lime_is():
     assert not method.in_graph
     assert method.defaults == {
         "n_samples": 1000,
+        "tolerance": 0.0,
         "segmenter": "auto",
         "segments": None,
         "n_segments": 50,
