@@ -108,7 +108,8 @@ class Explanation:
         For relevance propagation with ``profile``: its sum at the score, then at every tensor that
         all paths pass, back to the image, by the tensor's name.
     measures
-        Further numbers of the method, such as LIME's ``r2``.
+        Further numbers of the method, such as LIME's ``r2``; of a method that is one graph,
+        ``forward_difference``: how far the scores of that graph are from the file's own.
     summary
         What a method of several inputs finds out about them together, for this target; ``None`` for
         the others.

@@ -14,7 +14,7 @@ from onnxplain.graph_rewrites import Access, InvalidArgument, Method, Violation
 from .averaging import mean_result, of_each_baseline
 from .baselines import baseline
 from .black_box import PictureRun
-from .classifier import Classifier
+from .classifier import Classifier, Scores
 from .clock import Clock
 from .control import Control
 from .explanation import Notice
@@ -23,6 +23,7 @@ from .inputs import PreparedInput
 from .run import Result
 from .set_run import SetRun
 from .targets import Targets
+from .verification import compare_forward
 from .white_box import WhiteBox
 
 __all__ = ["Outcome", "carry_out", "carry_out_set"]
@@ -47,6 +48,7 @@ def carry_out(
     options: Mapping[str, Any],
     prepared: PreparedInput,
     targets: Targets,
+    scores: Scores,
     classifier: Classifier,
     graphs: WhiteBox | None,
     control: Control,
@@ -58,13 +60,15 @@ def carry_out(
     ----------
     options
         Resolved, one value each but for ``baseline``.
+    scores
+        Of the input, by the model's file as it is.
     graphs
         Of the model; ``None`` only where `check_access` lets the method through without.
     clock
         Takes the time of the stages.
     """
     outcomes = [
-        _carry_out(method, each, prepared, targets, classifier, graphs, control, clock)
+        _carry_out(method, each, prepared, targets, scores, classifier, graphs, control, clock)
         for each in of_each_baseline(options)
     ]
     if len(outcomes) == 1:
@@ -87,6 +91,7 @@ def _carry_out(
     options: Mapping[str, Any],
     prepared: PreparedInput,
     targets: Targets,
+    scores: Scores,
     classifier: Classifier,
     graphs: WhiteBox | None,
     control: Control,
@@ -102,7 +107,7 @@ def _carry_out(
     if method.in_graph:
         assert graphs is not None
         outcome = _in_graph(
-            method, options, prepared, targets, classifier, graphs, size, control, clock
+            method, options, prepared, targets, scores, classifier, graphs, size, control, clock
         )
     else:
         with clock.stage("run"):
@@ -191,6 +196,7 @@ def _in_graph(
     options: Mapping[str, Any],
     prepared: PreparedInput,
     targets: Targets,
+    scores: Scores,
     classifier: Classifier,
     graphs: WhiteBox,
     batch_size: int | None,
@@ -210,14 +216,33 @@ def _in_graph(
         if "baseline" in options:
             given["baseline"] = _baseline(options, prepared.x, bounds, classifier.channel_axis)
         results = graphs.explain(method, options, prepared.x, start, control, given, batch_size)
+    results, differs = _compared(results, scores, classifier)
     return Outcome(
         results=results,
         options=options,
         layer=layer,
         batch_size=batch_size or graphs.batch_size,
         evaluations=len(results),
-        notices=notices,
+        notices=[*notices, *differs],
     )
+
+
+def _compared(
+    results: list[Result], scores: Scores, classifier: Classifier
+) -> tuple[list[Result], list[Notice]]:
+    """Measure how far the scores of the graph that was run are from those of the file itself."""
+    activation = classifier.interface.activation
+    expected = scores.logits if activation == "none" else scores.probabilities
+    found = results[0].scores
+    assert expected is not None
+    assert found is not None
+    if activation == "log_softmax":
+        found = np.exp(found)
+    difference, notices = compare_forward(found, expected, quantised=classifier.quantised)
+    measure = {"forward_difference": difference}
+    return [
+        dataclasses.replace(one, measures={**one.measures, **measure}) for one in results
+    ], notices
 
 
 def _bounds(

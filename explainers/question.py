@@ -73,6 +73,7 @@ class Question:
                 options,
                 prepared,
                 targets,
+                scores,
                 self.classifier,
                 self.graphs,
                 self.control,

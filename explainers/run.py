@@ -77,7 +77,8 @@ class Result:
     """What a method found for one target; see `Explanation` for the attributes.
 
     ``amplification`` says for every sum of branches, by its node's name, how many times the
-    relevance that arrives its shares add up to, regardless of sign.
+    relevance that arrives its shares add up to, regardless of sign. ``scores`` is the model's own
+    output that holds them, as the graph that was run gives it.
     """
 
     heatmap: npt.NDArray[np.float32]
@@ -90,3 +91,4 @@ class Result:
     profile: Mapping[str, float] = field(default_factory=dict)
     amplification: Mapping[str, float] = field(default_factory=dict)
     summary: Summary | None = None
+    scores: npt.NDArray[np.float32] | None = None

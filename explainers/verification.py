@@ -10,9 +10,33 @@ import numpy.typing as npt
 import onnx
 
 from .control import Control
+from .explanation import Notice
 from .session import CPU, Session, available_cpus
 
-__all__ = ["forward_difference"]
+__all__ = ["compare_forward", "forward_difference"]
+
+_BAR, _BAR_QUANTISED = 5e-3, 0.1  # float16 rounds to 1e-3; quantised steps flip here and there
+
+
+def compare_forward(
+    found: npt.NDArray[Any], expected: npt.NDArray[Any], *, quantised: bool
+) -> tuple[float, list[Notice]]:
+    """Return how far scores of one input are from those of the file itself, and what to tell.
+
+    That is the relative L2 distance; to tell is that it is large, or that the class differs.
+    """
+    after, before = found.ravel(), expected.ravel()
+    difference = _relative(after, before)
+    other = before[after.argmax()] < before.max()
+    if not other and difference <= (_BAR_QUANTISED if quantised else _BAR):
+        return difference, []
+    message = (
+        "the model's canonical form, which is explained, computes in float32 and gives scores that "
+        f"differ by {difference:.2g} (relative L2) from the file's own"
+        f"{', and another class' if other else ''}: read the map with that in mind, or take a "
+        "method of forward passes, such as lime"
+    )
+    return difference, [Notice("FORWARD_DIFFERS", message)]
 
 
 def forward_difference(

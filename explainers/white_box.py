@@ -190,6 +190,7 @@ class WhiteBox:
     ) -> dict[str, Array]:
         """Run a rewritten graph on inputs ``[N, ...]``, one target for each; return its maps.
 
+        Besides them ``scores``: the model's own output that holds them, by the rewritten graph.
         ``targets`` are as `Targets.start` returns them.
         ``given`` are what the graph may need besides, by role: ``low`` and ``high``, the smallest
         and largest value of each channel; ``baseline``.
@@ -268,7 +269,7 @@ class WhiteBox:
             Session(model.SerializeToString(), self._provider, self._threads),
             image=note["image"],
             target=note["target"],
-            maps=note["added"],
+            maps=note["added"] | {"scores": note["score_output"]},
             layer=note["layer"],
             given=note["given"],
             notices=[Notice(*notice) for notice in note["warnings"]],

@@ -2,10 +2,11 @@
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxplain.explainers import load
-from onnxplain.explainers.verification import forward_difference
+from onnxplain.explainers.verification import compare_forward, forward_difference
 from onnxplain.graph_rewrites import canonise, read_model, rewrite
 
 from tests.models import tiny_cnn
@@ -82,3 +83,44 @@ def test_pixels_as_integers_are_explained_as_real_numbers():
     found = load(with_uint8_input(tiny_cnn())).explain(tensor=pixels, method="gradient", target=2)
     expected = load(as_float).explain(tensor=pixels / 255, method="gradient", target=2)
     np.testing.assert_allclose(found.attribution, expected.attribution / 255, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("head", [{"softmax": True}, {"softmax": False}])
+def test_the_answer_says_how_far_single_precision_moves_the_scores(head):
+    half = stored_as(tiny_cnn(**head), HALF)
+    name = half.graph.output[0].name
+    feeds = {"image": TENSOR[None]}
+    before, after = (
+        ort.InferenceSession(model.SerializeToString()).run([name], given)[0].astype(np.float64)
+        for model, given in (
+            (half, feeds),
+            (rewrite(half, "saliency"), feeds | {"target": np.array([1])}),
+        )
+    )
+    expected = np.linalg.norm(after - before) / np.linalg.norm(before)
+    found = load(half).explain(tensor=TENSOR, method="saliency", target=1)
+    assert found.measures["forward_difference"] == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert expected < 5e-3
+    assert not found.warnings
+
+
+SCORES = [1.0, 3.0, 3.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("found", "quantised", "told"),
+    [
+        (SCORES, False, ""),
+        ([1.0, 3.0, 3.01, -2.0], False, ""),  # of two equal classes either may be first
+        ([1.0, 3.1, 3.0, -2.0], False, "differ by 0.021"),
+        ([1.0, 3.1, 3.0, -2.0], True, ""),
+        ([3.2, 3.0, 3.0, -2.0], True, "differ by 0.46 (relative L2) from the file's own, and"),
+        ([1.0, 5.0, 3.0, -2.0], True, "differ by 0.42"),
+    ],
+)
+def test_a_reader_is_told_when_other_scores_are_explained(found, quantised, told):
+    expected = np.array([SCORES])
+    difference, notices = compare_forward(np.array(found), expected, quantised=quantised)
+    assert difference == pytest.approx(np.linalg.norm(np.subtract(found, SCORES)) / 23**0.5)
+    assert [notice.code for notice in notices] == ["FORWARD_DIFFERS"] * bool(told)
+    assert all(told in notice.message for notice in notices)

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnxplain.explainers import load
 from onnxplain.explainers.verification import forward_difference
-from onnxplain.graph_rewrites import canonise, read_model
+from onnxplain.graph_rewrites import canonise, read_model, rewrite
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from tests.models import save
@@ -136,6 +136,22 @@ def test_explanations_are_about_those_of_the_float_model(trained, method):
         assert "STRAIGHT_THROUGH" in [notice.code for notice in found[0].warnings] or (
             method == "recipro_cam"
         )
+
+
+def test_the_answer_says_how_far_the_explained_scores_are_from_the_files_own(tmp_path):
+    model, pictures = quantised(TRAINED, tmp_path / "q.onnx", FORMATS[2]), FASHION[10:14]
+    before, after = (
+        ort.InferenceSession(one.SerializeToString()).run(["logits"], feeds)[0].astype(np.float64)
+        for one, feeds in (
+            (model, {"input": pictures}),
+            (rewrite(model, "gradient"), {"input": pictures, "target": np.zeros(4, np.int64)}),
+        )
+    )
+    expected = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
+    assert expected.max() > 1e-3  # a rounding went the other way
+    found = load(model).explain(tensor=pictures, method="gradient", target=[0, 1])
+    measured = [one.measures["forward_difference"] for one in found]
+    np.testing.assert_allclose(measured, np.repeat(expected, 2), rtol=1e-6, atol=1e-9)
 
 
 def test_black_box_methods_run_the_file_as_it_is(trained):
