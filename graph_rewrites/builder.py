@@ -64,6 +64,8 @@ class Builder:
         sizes = dims(like)
         if like.shape is not None and sizes.count(None) <= 1 and 0 not in sizes:
             shape = np.array([-1 if size is None else size for size in sizes], np.int64)
+            if _same_batch(x, like):
+                shape[0] = 0  # copies the length, and with it what it is called
             return self.Reshape(x, self.constant(shape))
         return self.Reshape(x, self.Shape(like))
 
@@ -73,6 +75,14 @@ class Builder:
         if like.shape is not None and None not in sizes[1:]:
             return self.Expand(x, [sizes[0] or 1, *sizes[1:]])
         return self.Expand(x, self.Shape(like))
+
+
+def _same_batch(x: ir.Value, like: ir.Value) -> bool:
+    """Return whether both begin with the same axis, of a length that has a name."""
+    if not x.shape or not like.shape:
+        return False
+    first = x.shape[0]
+    return isinstance(first, ir.SymbolicDim) and bool(first.value) and first == like.shape[0]
 
 
 def dims(value: ir.Value) -> tuple[int | None, ...]:

@@ -114,7 +114,9 @@ class Rewriting:
         image, pixels = self.anatomy.image, self.anatomy.pixels
         sizes = [ir.SymbolicDim("baselines"), *(image.shape or ())[1:]]
         value = self._given("baseline", sizes)
-        return self.op.Expand(self.op.CastLike(value, pixels), self.op.Shape(pixels))
+        found = self.op.Expand(self.op.CastLike(value, pixels), self.op.Shape(pixels))
+        found.shape = pixels.shape  # shape inference does not tell what a shape is computed from
+        return found
 
     def _given(self, role: str, sizes: Sequence[Any]) -> ir.Value:
         """Return the new input of a role, made once."""

@@ -176,16 +176,20 @@ def _with_zeros(op: Builder, value: ir.Value, strides: Sequence[int], y: ir.Valu
 
 def repeat(op: Builder, value: ir.Value, times: Sequence[int]) -> ir.Value:
     """Return ``[N, C, *spatial]`` with every value repeated along each spatial axis."""
-    scales = op.constant(np.array(times, np.float32))
-    return op.Resize(
+    scales = op.constant(np.array([1, 1, *times], np.float32))
+    found = op.Resize(
         value,
         None,
         scales,
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
-        axes=list(range(2, 2 + len(times))),
     )
+    if value.shape is not None:  # shape inference loses the batch
+        spatial = zip(dims(value)[2:], times, strict=True)
+        sizes = [None if size is None else size * n for size, n in spatial]
+        found.shape = ir.Shape([*value.shape[:2], *sizes])
+    return found
 
 
 def _transposed(

@@ -141,6 +141,21 @@ def test_standardisation_shares_by_the_norm_rule_with_its_scale_held(kind):
     np.testing.assert_allclose(found["native_heatmap"], expected.sum(axis=1), rtol=1e-5)
 
 
+def test_a_softmax_that_is_no_gate_shares_by_its_slopes():
+    model = branches(make_node("Softmax", ["a"], ["y"], axis=1))
+    found, _ = explained(model, layer="a", **TINY)
+    u, fc = (
+        to_array(next(t for t in model.graph.initializer if t.name == name)).astype(np.float64)
+        for name in ("u", "fc")
+    )
+    a = convolved(IMAGES, u)
+    y = np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
+    arrived = y * fc.T[FEEDS["target"]].reshape(2, 4, 3, 3)
+    jacobian = np.einsum("ncij,cd->ncdij", y, np.eye(4)) - np.einsum("ncij,ndij->ncdij", y, y)
+    expected = a * np.einsum("ncij,ncdij->ndij", arrived / y, jacobian)
+    np.testing.assert_allclose(found["native_heatmap"], expected.sum(axis=1), rtol=1e-5)
+
+
 def convolved(x, weight):
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))

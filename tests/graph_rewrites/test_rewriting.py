@@ -92,6 +92,19 @@ def test_a_fixed_batch_stays_and_a_dynamic_one_stays_dynamic():
         assert (axis.dim_value or axis.dim_param) == batch
 
 
+@pytest.mark.parametrize("method", ["gradient", "lrp", "deep_lift"])
+def test_every_inner_tensor_keeps_the_name_of_the_batch(method):
+    path = GOLDEN / "models/mobilenet_like.onnx"
+    inferred = onnx.shape_inference.infer_shapes(rewrite(path, method), data_prop=True)
+    pictures = [
+        (value.name, value.type.tensor_type.shape.dim[0])
+        for value in inferred.graph.value_info
+        if len(value.type.tensor_type.shape.dim) == 4
+    ]
+    dynamic = {axis.dim_param for name, axis in pictures if not axis.dim_value} - {"baselines"}
+    assert dynamic == {read_model(path).graph.input[0].type.tensor_type.shape.dim[0].dim_param}
+
+
 @pytest.mark.parametrize(
     ("method", "options"),
     [
