@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,8 +84,8 @@ def read_anatomy(graph: ir.Graph, output: str | None = None) -> Anatomy:
     image = _image(graph)
     scores = _scores(graph, output)
     logits, activation = _before_activation(scores)
-    sizes = [size for size in dims(logits)[1:] if size is not None]
-    n_classes = math.prod(sizes)
+    n_classes = dims(scores)[1]
+    assert n_classes is not None
     return Anatomy(image, _pixels(image), _layout(image), scores, logits, activation, n_classes)
 
 

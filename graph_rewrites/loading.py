@@ -66,6 +66,7 @@ def read_model(
     _check_domains(model, frozenset(allow_domains))
     _load_external_data(model, folder, max_bytes)
     _check_opset(model)
+    _forget_negative_sizes(model)
     return _original_part(model)
 
 
@@ -175,6 +176,15 @@ def _check_opset(model: onnx.ModelProto) -> None:
             "it again with a newer one",
             metadata={"opset": str(version)},
         )
+
+
+def _forget_negative_sizes(model: onnx.ModelProto) -> None:
+    """Leave out sizes below 0, by which Paddle's converter means any size."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_value < 0:
+                size.Clear()
 
 
 def _load_external_data(model: onnx.ModelProto, folder: Path | None, max_bytes: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnxplain.explainers import load
 from onnxplain.graph_rewrites import FailedPrecondition, NotFound, read_model
 
 from tests.models import external_data_model, save, tiny_cnn
@@ -124,3 +125,32 @@ def test_external_data_in_the_models_own_folder_is_read(tmp_path):
     found = onnx.numpy_helper.to_array(read.graph.initializer[0])
     np.testing.assert_array_equal(found, weight)
     assert read.graph.initializer[0].data_location == TensorProto.DEFAULT
+
+
+def as_paddle_writes():
+    """Any size is written as -1, and the head's shape is computed from what goes into it."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 7, opset_import: ["" : 11]>
+        g (float["N",3,"H","W"] image) => (float["N",4] scores) <
+            int64[1] zero = {0}, int64[1] one = {1}, int32[1] four = {4}
+        > {
+            c = Conv(image, w) q = GlobalAveragePool(c) s = Shape(q) n = Slice(s, zero, one)
+            i = Cast <to=6> (n) j = Concat <axis=0> (i, four) k = Cast <to=7> (j)
+            logits = Reshape(q, k) scores = Softmax <axis=1> (logits)
+        }"""
+    )
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    for value in (*model.graph.input, *model.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_value = -1
+    return model
+
+
+def test_sizes_below_zero_are_any_size():
+    model = load(as_paddle_writes())
+    assert (model.interface.shape, model.n_classes) == ((None, 3, None, None), 4)
+    for n, size in ((1, 6), (3, 9)):
+        found = model.explain(tensor=np.ones((n, 3, size, size)), method="gradient", target=[2])
+        assert [one.attribution.shape for one in found] == [(3, size, size)] * n
