@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from typing import Any, TypeAlias
@@ -57,35 +57,27 @@ class Differences:
         self.cost = 2 if central else 1
         self._base: Floats | None = None
 
-    def slopes(self, moves: Iterable[Move], n_moves: int) -> Floats:
-        """Return the targets' slopes ``[N, T]`` along moves: elements of the input, and how far.
+    def stream(self, moves: Iterable[Move]) -> Generator[Floats, None, None]:
+        """Yield the targets' slopes ``[B, T]`` along moves: elements of the input, and how far.
 
         A slope is per unit that an element moves on average.
         """
         run, moves = self._run, iter(moves)
-        slopes = np.empty((n_moves, len(run.targets)))
         widths: deque[Floats] = deque()
 
         def batches() -> Iterator[npt.NDArray[Any]]:
-            left = n_moves
-            while left > 0:
-                *rows, width = self._moved(list(islice(moves, min(run.batch_size, left))))
+            while batch := list(islice(moves, run.batch_size)):
+                *rows, width = self._moved(batch)
                 widths.append(width)
-                left -= len(width)
                 yield from (self._as_inputs(side) for side in rows)
 
         if not self._central and self._base is None:
             self._base = self._scores(self._x[None])
-        done = 0
-        run.control.report("differences", 0, n_moves)
         with closing(run.stream(batches(), self._score)) as found:
             for scores in found:
                 ahead = scores[:, run.targets]
                 behind = self._base if self._base is not None else next(found)[:, run.targets]
-                slopes[done : done + len(ahead)] = (ahead - behind) / widths.popleft()
-                done += len(ahead)
-                run.control.report("differences", done, n_moves)
-        return slopes
+                yield (ahead - behind) / widths.popleft()
 
     def noise_floor(self, random: np.random.Generator) -> Floats:
         """Return the slopes ``[T]`` that rounding alone would give one element.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .control import Control, Estimate
 
-__all__ = ["Sampling", "certainty", "latest", "relative_error", "worst"]
+__all__ = ["Floats", "Sampling", "Told", "certainty", "latest", "relative_error", "worst"]
 
 _T = TypeVar("_T")
 
@@ -19,10 +19,14 @@ _GROWTH = 1 / 4  # of the samples, from one look at the error to the next
 Floats = npt.NDArray[np.float64]
 
 
-class _Told(Protocol):
+class Told(Protocol):
+    """What is told how far the work is, and what to warn of: a `Run`."""
+
     control: Control
 
-    def warn(self, code: str, message: str) -> None: ...
+    def warn(self, code: str, message: str) -> None:
+        """Tell the reader something."""
+        ...
 
 
 class Sampling:
@@ -50,7 +54,7 @@ class Sampling:
 
     def __init__(
         self,
-        run: _Told,
+        run: Told,
         stage: str,
         total: int,
         estimate: Callable[[int], Estimate] | None,
@@ -63,11 +67,11 @@ class Sampling:
         self._estimate, self._latest = estimate, (0, Estimate(None, list))
         self._tolerance, self._look_at, self._minimum = tolerance, max(fewest, minimum), minimum
 
-    def enough(self, done: int) -> bool:
-        """Report that so many samples are done; return whether to end with them."""
+    def enough(self, done: int, *, last: bool = False) -> bool:
+        """Report that so many samples are done, the ``last``; return whether to end with them."""
         control = self._run.control
-        late = self._minimum <= done < self._total and control.late
-        ends = late or done >= self._total or self._precise(done)
+        late = self._minimum <= done < self._total and not last and control.late
+        ends = last or late or done >= self._total or self._precise(done)
         total = done if ends else self._total
         if self._estimate is None or done < self._minimum:
             control.report(self._stage, done, total)
@@ -122,7 +126,8 @@ def worst(errors: Floats) -> float | None:
     return largest if np.isfinite(largest) else None
 
 
-def certainty(error: float, n_samples: int) -> dict[str, float]:
-    """Return a result's measures ``n_samples`` and, where it is known, ``relative_error``."""
+def certainty(error: float, n_samples: int | None = None) -> dict[str, float]:
+    """Return a result's measures ``n_samples`` and ``relative_error``, those that are known."""
+    count = {} if n_samples is None else {"n_samples": float(n_samples)}
     known = {"relative_error": float(error)} if np.isfinite(error) else {}
-    return {"n_samples": float(n_samples), **known}
+    return {**count, **known}

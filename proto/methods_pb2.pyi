@@ -1238,6 +1238,7 @@ class SensitivityOptions(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
     granularity: Global___Granularity.ValueType
     """What is moved at once.
     Default: pixel.
@@ -1283,6 +1284,11 @@ class SensitivityOptions(_message.Message):
     """Seed of every random choice.
     Default: 0; range 0 to 9223372036854775807.
     """
+    tolerance: _builtins.float
+    """End when the estimated error of the map, as a share of its variation, is below this; 0 takes
+    all samples.
+    Default: 0; range 0 to 1.
+    """
     @_builtins.property
     def segments(self) -> _types_pb2.Tensor:
         """Superpixels of the caller's own instead, integers [H, W]: for each pixel that the model sees the
@@ -1305,10 +1311,11 @@ class SensitivityOptions(_message.Message):
         batch_size: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
         segments: _types_pb2.Tensor | None = ...,
+        tolerance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_step", b"_step", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "step", b"step", "tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_step", b"_step", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_budget", b"_budget", "_difference", b"_difference", "_granularity", b"_granularity", "_n_segments", b"_n_segments", "_patch", b"_patch", "_reduction", b"_reduction", "_score", b"_score", "_seed", b"_seed", "_segmenter", b"_segmenter", "_segments", b"_segments", "_step", b"_step", "_tolerance", b"_tolerance", "batch_size", b"batch_size", "budget", b"budget", "difference", b"difference", "granularity", b"granularity", "n_segments", b"n_segments", "patch", b"patch", "reduction", b"reduction", "score", b"score", "seed", b"seed", "segmenter", b"segmenter", "segments", b"segments", "step", b"step", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -1334,6 +1341,8 @@ class SensitivityOptions(_message.Message):
     _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
     _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
@@ -1358,6 +1367,8 @@ class SensitivityOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
 
 Global___SensitivityOptions: _TypeAlias = SensitivityOptions  # noqa: Y015
 

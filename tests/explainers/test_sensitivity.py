@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from tests.double import relative_error
 from tests.models import PREPROCESSING, tiny_mlp
-from tests.runs import PHOTO
+from tests.runs import PHOTO, FakeRun
 
 SMOOTH = Path(__file__).parent.parent / "golden" / "models" / "lenet_tanh.onnx"
 RNG = np.random.default_rng(0)
@@ -146,11 +146,10 @@ class Field:
         self.gradient, self.cost, self.spent = gradient, 2, 0
         self.steps = np.full(gradient.shape[0], 0.1)
 
-    def slopes(self, moves, n_moves):
-        self.spent += 2 * n_moves
-        found = [amounts @ self.gradient[elements] / 0.1 for elements, amounts in moves]
-        assert len(found) == n_moves
-        return np.array(found)
+    def stream(self, moves):
+        for elements, amounts in moves:
+            self.spent += 2
+            yield (amounts @ self.gradient[elements] / 0.1)[None]
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (41, 72, 1)])
@@ -162,7 +161,9 @@ def test_a_budget_is_kept_and_finds_where_the_gradient_is(shape, share, correlat
     differences = Field(gradient)
     budget = 2 * gradient.size // share
     elements = np.arange(gradient.size).reshape(shape)
-    found = coarse_to_fine(differences, elements, budget, np.random.default_rng(0))[..., 0]
+    run = FakeRun(PHOTO, None)
+    found = coarse_to_fine(run, differences, elements, budget, np.random.default_rng(0))
+    found = found.values[..., 0]
     assert found.shape == shape[:2]
     assert differences.spent <= budget
     assert budget - differences.spent < 64
