@@ -2,8 +2,8 @@
 
 A multiplier m says how much of the score's difference to the baseline a unit of a value's
 difference makes up. Linear layers hand multipliers on as gradients. Shrikumar et al. 2017; the
-products of two varying values count each with the mean of the other; LRN, LayerNormalization and
-Softmax keep their gradient.
+products of two varying values count each with the mean of the other, and so does what divides by a
+norm or a sum; LRN keeps its gradient.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array,
 from onnxplain.graph_rewrites.engine import Contributions, RuleTable, unbroadcast
 from onnxplain.graph_rewrites.twins import Twin
 
+from .dividing import of_softmax, of_standardisation
 from .layers import LINEAR, Layer, layer_of
 from .products import POINTWISE, is_activation
 from .quantisation import representable
@@ -92,6 +93,13 @@ def difference_table(how: Differences) -> RuleTable:
             return _gradient(op, node, m)
         half = op.Mul(m, 0.5)
         return _added(op, _gradient(op, node, half), _gradient(op, how.twin.nodes[node], half))
+
+    @table.rule("InstanceNormalization", "LayerNormalization", "Softmax")
+    def dividing(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
+        if how.product != "split":
+            return _gradient(op, node, m)
+        of = of_softmax if node.op_type == "Softmax" else of_standardisation
+        return [of(op, node, m, how.twin), *[None] * (len(node.inputs) - 1)]
 
     @table.rule("LRN")
     def response(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:

@@ -89,7 +89,6 @@ def relu(z):
 
 
 def naive(variant, x, base, target):
-    relu = lambda z: max(z, 0.0)  # noqa: E731
     total = np.zeros_like(x)
     for unit in range(len(W1)):
         terms = W1[unit] * (x - base)
@@ -136,13 +135,24 @@ def test_it_is_its_definition_written_out_in_loops(variant):
             [make_node("Sigmoid", ["a"], ["s"]), make_node("Mul", ["a", "s"], ["y"])], id="swish"
         ),
         pytest.param([make_node("Mul", ["a", "a"], ["y"])], id="square"),
+        pytest.param([make_node("Softmax", ["a"], ["y"], axis=1)], id="softmax"),
+        pytest.param(
+            [make_node("LayerNormalization", ["a", "map", "map"], ["y"], axis=2)], id="layer norm"
+        ),
+        pytest.param(
+            [make_node("InstanceNormalization", ["a", "channels", "channels"], ["y"])],
+            id="instance norm",
+        ),
     ],
 )
 def test_joins_of_branches_are_complete(nodes):
     random = np.random.default_rng(0)
     x, base = random.normal(size=(2, 2, 3, 3, 3))
     feeds = {"image": x, "target": np.array([1, 4]), "baseline": base}
-    found = evaluate(rewrite(branches(*nodes), "deep_lift"), feeds)
+    used = {name for node in nodes for name in node.input}
+    sizes = {"map": (3, 3), "channels": (4,)}
+    weights = {name: random.normal(size=size) for name, size in sizes.items() if name in used}
+    found = evaluate(rewrite(branches(*nodes, **weights), "deep_lift"), feeds)
     assert np.abs(found["attribution"].sum(axis=(1, 2, 3))).min() > 1e-3
     np.testing.assert_allclose(found["residual"], 0, atol=1e-9)
 
