@@ -105,6 +105,7 @@ def _views(model: onnx.ModelProto) -> Iterator[ir.Graph]:
     """Yield the graph with what shapes are known as it is, then, if need be, in canonical form."""
     try:
         view = ir.from_proto(model)
+        passes.RemoveInitializersFromInputsPass()(view)
         passes.ShapeInferencePass()(view)
         yield view.graph
     except (RuntimeError, ValueError, TypeError):  # the converter's and the checker's errors

@@ -4,6 +4,7 @@ import json
 import threading
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -17,6 +18,7 @@ from onnxplain.graph_rewrites import (
     rewrite,
 )
 from PIL import Image
+from scipy.special import softmax
 
 from tests.models import PREPROCESSING, save, slow_cnn, tiny_cnn, tiny_mlp
 
@@ -67,6 +69,21 @@ def test_logits_are_read_before_the_softmax():
         tensor=TENSOR[0], method="saliency", score="probability"
     )
     assert 0 < by_probability.score < 1
+
+
+def test_logits_are_read_where_weights_are_inputs_too_and_softmax_is_of_four_axes():
+    model = onnx.parser.parse_model(
+        """<ir_version: 3, opset_import: ["" : 9]>
+        g (float[1,3,32,32] image, float[4,3,3,3] w) => (float[1,4,1,1] scores) {
+            c = Conv(image, w) pooled = GlobalAveragePool(c) scores = Softmax(pooled)
+        }"""
+    )
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    found = load(model).predict(tensor=TENSOR[:1]).top
+    scores = plain(model, TENSOR[:1])
+    logits = np.array([one.logit for one in sorted(found, key=lambda one: one.index)])
+    np.testing.assert_allclose(softmax(logits), scores.ravel(), rtol=1e-5)
 
 
 def test_every_way_to_give_a_picture_or_a_tensor_is_the_same(tmp_path):
