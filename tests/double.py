@@ -5,6 +5,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_batch_normalization import BatchNormalization_14
 from scipy.special import erf
 
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
@@ -66,6 +67,13 @@ class MeanVarianceNormalization(OpRun):
     def _run(self, x, axes=None):
         mean, deviation = (f(x, axis=tuple(axes), keepdims=True) for f in (np.mean, np.std))
         return ((x - mean) / (deviation + x.dtype.type(1e-9)),)
+
+
+class BatchNormalization(BatchNormalization_14):
+    """onnx 1.23's own takes the statistics from its input below opset 14."""
+
+    def _run(self, x, scale, bias, mean, var, epsilon=None, momentum=None, training_mode=None):
+        return super()._run(x, scale, bias, mean, var, epsilon, momentum, training_mode or 0)
 
 
 class _Pool(OpRun):
@@ -143,7 +151,9 @@ class AveragePool(_Pool):
         return ((total / counted.sum(axis=-1)).astype(x.dtype),)
 
 
-CORRECTED = [Erf, Gelu, LRN, MeanVarianceNormalization, MaxPool, AveragePool]
+CORRECTED = [
+    Erf, Gelu, LRN, MeanVarianceNormalization, BatchNormalization, MaxPool, AveragePool,
+]  # fmt: skip
 
 
 def evaluate(model, feeds):

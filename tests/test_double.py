@@ -1,6 +1,7 @@
 """The corrections of the reference evaluator agree with onnxruntime."""
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
@@ -52,3 +53,19 @@ def test_a_correction_gives_what_onnxruntime_gives(op_type, n_outputs, attribute
     found = ReferenceEvaluator(model, new_ops=CORRECTED).run(None, {"x": x})
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [9, 15])
+def test_batch_normalisation_uses_the_statistics_given_at_every_opset(opset):
+    nodes = """
+        <ir_version: 8, opset_import: ["" : %d]>
+        g (float[2,3,4,4] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,4,4] y)
+        { y = BatchNormalization <epsilon=0.01> (x, s, b, m, v) }
+    """
+    model = onnx.parser.parse_model(nodes % opset)
+    random = np.random.default_rng(0)
+    feeds = {name: random.uniform(1, 2, 3).astype(np.float32) for name in "sbmv"}
+    feeds["x"] = random.normal(size=(2, 3, 4, 4)).astype(np.float32)
+    (expected,) = ort.InferenceSession(model.SerializeToString()).run(None, feeds)
+    (found,) = ReferenceEvaluator(model, new_ops=CORRECTED).run(None, feeds)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
