@@ -6,7 +6,8 @@ if not __name__.startswith("onnxplain."):
 from . import methods
 from .access import Applicability
 from .classifier import Scores
-from .control import Control, Progress
+from .control import Control, Estimate, Progress
+from .events import Event, Explained
 from .explanation import Explanation, Notice, Provenance
 from .images import ImageLike
 from .loading import load
@@ -23,6 +24,9 @@ __all__ = [
     "Applicability",
     "ClassScore",
     "Control",
+    "Estimate",
+    "Event",
+    "Explained",
     "Explanation",
     "ImageLike",
     "Model",

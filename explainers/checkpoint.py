@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -9,12 +10,13 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnxplain.graph_rewrites import InvalidArgument, Violation
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "digest"]
 
 _SECONDS_BETWEEN = 30.0
 
@@ -29,7 +31,7 @@ class Checkpoint:
     path
         The file, which need not exist.
     identity
-        What a run and the rows must have in common, by name.
+        What the rows are of, by name: a run that has anything else does not go on from them.
     clock
         Seconds from some moment on.
     """
@@ -43,10 +45,11 @@ class Checkpoint:
         self._path, self._identity = Path(path), dict(identity)
         self._clock, self._due = clock, 0.0
 
-    def restore(self, values: Floats) -> int:
+    def restore(self, values: Floats, further: Mapping[str, str]) -> int:
         """Fill the first rows of ``values`` from the file; return how many those are.
 
         A file that does not exist is made, for if that is impossible one wants to know now.
+        ``further`` is the method's own part of the identity.
 
         Raises
         ------
@@ -56,6 +59,7 @@ class Checkpoint:
         OSError
             It cannot be read or written.
         """
+        self._identity |= further
         if not self._path.exists():
             self.save(values[:0])
             return 0
@@ -98,6 +102,12 @@ class Checkpoint:
             os.unlink(part)
             raise
         self._due = self._clock() + _SECONDS_BETWEEN
+
+
+def digest(array: npt.NDArray[Any]) -> str:
+    """Return what tells this array from others."""
+    found = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return f"{array.dtype} {list(array.shape)} {found[:16]}"
 
 
 def _invalid(reason: str, violations: list[Violation]) -> InvalidArgument:

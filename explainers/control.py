@@ -144,16 +144,17 @@ class Control:
         finally:
             self._deadline = outer
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Until methods that can end early are to do so; ``None`` without such a limit."""
-        return None if self._deadline is None else self._deadline - self._clock()
+    @contextmanager
+    def sharing(self, n: int) -> Iterator[None]:
+        """While inside, there is the ``n``-th part of the time left, if that is limited."""
+        left = None if self._deadline is None else self._deadline - self._clock()
+        with self.within(None if left is None else left / n):
+            yield
 
     @property
     def late(self) -> bool:
         """Whether the time has ended."""
-        left = self.seconds_left
-        return left is not None and left <= 0
+        return self._deadline is not None and self._clock() >= self._deadline
 
     @contextmanager
     def terminating(self, run_options: _Terminable) -> Iterator[None]:

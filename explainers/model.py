@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy.typing as npt
 from onnxplain.graph_rewrites import Interface, get_method
 from onnxplain.graph_rewrites.patterns import Folded
 
-from .access import Applicability, applicability, check_access
+from .access import Applicability, applicability, check_access, check_limits
 from .classifier import Classifier
 from .clock import Clock
 from .control import Control
+from .events import Event, stream
 from .explanation import Explanation
 from .images import ImageLike
 from .inputs import PreparedInput, prepare
@@ -123,6 +124,8 @@ class Model:
         method: str = "grad_cam",
         target: Target = None,
         preprocessing: PreprocessingLike | None = None,
+        time_budget: float | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         control: Control | None = None,
         **options: Any,
     ) -> Explanation | list[Explanation]:
@@ -142,6 +145,13 @@ class Model:
             default the class of the highest score.
         preprocessing
             Instead of the model's own: a preset's name, a JSON file, a mapping.
+        time_budget
+            Seconds for each image, after which a method that takes samples gives the map of those
+            it has, with the warning ``STOPPED_EARLY``; a batch is always done.
+        checkpoint
+            A file ``.npz`` where `sensitivity` of one image keeps what it has measured, twice a
+            minute and when it is cancelled; when the file is there, it goes on from it. With the
+            same batch size the map is that of a run without a break.
         control
             For progress and cancellation.
         **options
@@ -168,6 +178,8 @@ class Model:
             method=method,
             target=target,
             preprocessing=preprocessing,
+            time_budget=time_budget,
+            checkpoint=checkpoint,
             control=control,
             **options,
         )
@@ -182,6 +194,8 @@ class Model:
         method: str = "grad_cam",
         target: Target = None,
         preprocessing: PreprocessingLike | None = None,
+        time_budget: float | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         control: Control | None = None,
         **options: Any,
     ) -> list[Explanation]:
@@ -193,6 +207,7 @@ class Model:
         clock = Clock(partial(control.report, done=0, total=0))
         with clock.stage("preprocess"):
             inputs = self._prepare(image, tensor, preprocessing)
+        check_limits(declared, time_budget, checkpoint=checkpoint is not None, n_inputs=len(inputs))
         question = Question(
             method=declared,
             options=resolved,
@@ -206,8 +221,35 @@ class Model:
             graphs=self._graphs,
             control=control,
             clock=clock,
+            time_budget=time_budget,
+            checkpoint=checkpoint,
         )
         return question.answer(inputs)
+
+    def stream(
+        self,
+        image: ImageLike | Sequence[ImageLike] | None = None,
+        *,
+        control: Control | None = None,
+        **arguments: Any,
+    ) -> Generator[Event, None, None]:
+        """Explain as `explain_all` does, with its arguments, and tell how far that is.
+
+        Yields
+        ------
+        Progress
+            The latest one whenever there is a new one, with an estimate of the maps where the
+            method takes samples. Its maps are made when asked for.
+        Explained
+            The end, with all explanations.
+
+        Notes
+        -----
+        The work begins with the first event, on a thread of its own. Close the generator to cancel
+        it; what goes wrong is raised here.
+        """
+        held = control or Control()
+        return stream(partial(self.explain_all, image, control=held, **arguments), held)
 
     def _prepare(
         self,

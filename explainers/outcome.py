@@ -67,10 +67,14 @@ def carry_out(
     clock
         Takes the time of the stages.
     """
-    outcomes = [
-        _carry_out(method, each, prepared, targets, scores, classifier, graphs, control, clock)
-        for each in of_each_baseline(options)
-    ]
+    outcomes, asked = [], list(of_each_baseline(options))
+    for position, each in enumerate(asked):
+        with control.sharing(len(asked) - position):
+            outcomes.append(
+                _carry_out(
+                    method, each, prepared, targets, scores, classifier, graphs, control, clock
+                )
+            )
     if len(outcomes) == 1:
         return outcomes[0]
     axis, reduction = classifier.channel_axis - 1, options.get("reduction", "sum")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from onnxplain.graph_rewrites import Inputs, Method, one_by_one
 
+from .checkpoint import Checkpoint, digest
 from .classifier import Classifier, ScoreKind, Scores
 from .clock import Clock
 from .control import Control
@@ -34,6 +36,8 @@ class Question:
         See `Provenance`.
     labels
         The classes' names, if known.
+    time_budget, checkpoint
+        See `Model.explain`; checked.
     graphs
         ``None`` only where `check_access` lets the method through without.
     """
@@ -50,6 +54,8 @@ class Question:
     graphs: WhiteBox | None
     control: Control
     clock: Clock
+    time_budget: float | None
+    checkpoint: str | os.PathLike[str] | None
 
     @property
     def _kind(self) -> ScoreKind:
@@ -60,13 +66,18 @@ class Question:
         """Explain every input: for each all targets, for each of these all layers."""
         if self.method.inputs is not Inputs.SINGLY:
             return self._together(inputs)
-        return [explanation for one in inputs for explanation in self._singly(one)]
+        found = []
+        for one in inputs:
+            with self.control.within(self.time_budget):
+                found += self._singly(one)
+        return found
 
     def _singly(self, prepared: PreparedInput) -> list[Explanation]:
         with self.clock.stage("predict"):
             scores = self.classifier.scores(prepared.x, self.control)
             of_kind = scores.of_kind(self._kind)
         targets = resolve_targets(self.target, of_kind[0], self.labels)
+        self.control.checkpoint = self._checkpoint_of(prepared, targets)
         outcomes = [
             carry_out(
                 self.method,
@@ -82,6 +93,16 @@ class Question:
             for options in one_by_one(self.options)
         ]
         return self._explanations(prepared, scores, targets, outcomes)
+
+    def _checkpoint_of(self, prepared: PreparedInput, targets: Targets) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        identity = {
+            "model": self.model_sha256,
+            "input": digest(prepared.x),
+            "targets": ", ".join(str(dict(asked.weights)) for asked in targets.items),
+        }
+        return Checkpoint(self.checkpoint, identity)
 
     def _together(self, inputs: Sequence[PreparedInput]) -> list[Explanation]:
         with self.clock.stage("predict"):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .control import Control, Estimate
 
-__all__ = ["Floats", "Sampling", "Told", "certainty", "latest", "relative_error", "worst"]
+__all__ = ["Floats", "Sampling", "Told", "known", "latest", "relative_error", "worst"]
 
 _T = TypeVar("_T")
 
@@ -126,8 +126,6 @@ def worst(errors: Floats) -> float | None:
     return largest if np.isfinite(largest) else None
 
 
-def certainty(error: float, n_samples: int | None = None) -> dict[str, float]:
-    """Return a result's measures ``n_samples`` and ``relative_error``, those that are known."""
-    count = {} if n_samples is None else {"n_samples": float(n_samples)}
-    known = {"relative_error": float(error)} if np.isfinite(error) else {}
-    return {**count, **known}
+def known(**measures: float) -> dict[str, float]:
+    """Return a result's measures without those that are not known: infinite ones."""
+    return {name: float(value) for name, value in measures.items() if np.isfinite(value)}

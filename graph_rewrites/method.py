@@ -45,7 +45,9 @@ class Method:
 
     ``run`` is called as ``run(context, **options)``; what the context is depends on who runs the
     method: a `Rewriting` for methods that are one rewritten graph (``in_graph``), an explainer's
-    run otherwise, of one input or of a set of ``inputs``.
+    run otherwise, of one input or of a set of ``inputs``. One that is ``anytime`` takes samples and
+    gives the map of those it has when time ends; one that is ``resumable`` keeps in a file what it
+    has measured.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Method:
     options: tuple[Option, ...]
     in_graph: bool
     inputs: Inputs
+    anytime: bool
+    resumable: bool
     run: Callable[..., Any]
 
     @property
@@ -108,6 +112,8 @@ def declare(
     returns: Iterable[str],
     in_graph: bool = True,
     inputs: Inputs = Inputs.SINGLY,
+    anytime: bool = False,
+    resumable: bool = False,
 ) -> Callable[[_F], _F]:
     """Register the decorated function as the method ``name``; a second ``name`` is refused."""
 
@@ -126,6 +132,8 @@ def declare(
             options=options_of(function),
             in_graph=in_graph,
             inputs=inputs,
+            anytime=anytime,
+            resumable=resumable,
             run=function,
         )
         return function

@@ -32,6 +32,11 @@ class ExplainRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     FURTHER_INPUTS_FIELD_NUMBER: _builtins.int
+    TIME_BUDGET_FIELD_NUMBER: _builtins.int
+    time_budget: _builtins.float
+    """Seconds after which a method that takes samples ends with the map of those it has, with the
+    warning STOPPED_EARLY; above 0. Unset: it takes all its samples. Refused for other methods.
+    """
     @_builtins.property
     def model(self) -> _types_pb2.ModelRef:
         """The model. Required."""
@@ -67,12 +72,15 @@ class ExplainRequest(_message.Message):
         target: _types_pb2.Target | None = ...,
         output: Global___OutputOptions | None = ...,
         further_inputs: _abc.Iterable[_types_pb2.Input] | None = ...,
+        time_budget: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_time_budget", b"_time_budget", "input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target", "time_budget", b"time_budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["further_inputs", b"further_inputs", "input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_time_budget", b"_time_budget", "further_inputs", b"further_inputs", "input", b"input", "method", b"method", "model", b"model", "output", b"output", "target", b"target", "time_budget", b"time_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__time_budget: _TypeAlias = _typing.Literal["time_budget"]  # noqa: Y015
+    _WhichOneofArgType__time_budget: _TypeAlias = _typing.Literal["_time_budget", b"_time_budget"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_budget) -> _WhichOneofReturnType__time_budget | None: ...
 
 Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
 

@@ -53,6 +53,7 @@ def _explain(served: ServedModel, order: Order, control: Control) -> explain_pb2
             method=order.method,
             target=order.target,
             preprocessing=order.preprocessing,
+            time_budget=order.time_budget,
             control=control,
             **order.options,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnxplain.explainers import Preprocessing, Target
+from onnxplain.explainers.access import check_limits
 from onnxplain.explainers.explanation import check_show
 from onnxplain.graph_rewrites import Inputs, InvalidArgument, Violation, get_method
 from onnxplain.proto import explain_pb2, methods_pb2, types_pb2
@@ -47,6 +48,7 @@ class Order:
     tensor: npt.NDArray[Any] | None
     preprocessing: Preprocessing | None
     target: Target
+    time_budget: float | None
     output: explain_pb2.OutputOptions
 
     @property
@@ -76,12 +78,14 @@ def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Or
         tensor=tensor,
         preprocessing=reader.preprocessing(request.input),
         target=reader.target(request.target, max_targets, _n_layers(options)),
+        time_budget=request.time_budget if request.HasField("time_budget") else None,
         output=request.output if request.HasField("output") else _DEFAULT_OUTPUT,
     )
     opacity = order.output.overlay.opacity
     if not 0 <= opacity <= 1:
         text = f"opacity {opacity:g} is not between 0 and 1"
         reader.wrong("OPTION_OUT_OF_RANGE", "output.overlay.opacity", text)
+    reader.time_budget(order.time_budget, method)
     if order.output.overlay.HasField("show"):
         reader.show(order.output.overlay.show, method)
     reader.finish()
@@ -152,6 +156,13 @@ class _Reader:
         except InvalidArgument as error:
             self.add(in_request_terms(error, method))
         return method, options
+
+    def time_budget(self, seconds: float | None, method: str) -> None:
+        try:
+            if method:
+                check_limits(get_method(method), seconds, checkpoint=False, n_inputs=1)
+        except InvalidArgument as error:
+            self.add(error)
 
     def show(self, n_segments: int, method: str) -> None:
         try:

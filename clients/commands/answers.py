@@ -76,12 +76,14 @@ def local_answers(arguments: argparse.Namespace, environment: Environment) -> It
         given: Mapping[str, Any], method: str, target: Any, options: Mapping[str, Any]
     ) -> list[Answer]:
         with ProgressBar(environment) as bar:
-            control = Control(bar)
+            control = Control(bar if bar.shown else None)
             call = partial(
                 model.explain_all,
                 **given,
                 method=method,
                 target=target,
+                time_budget=arguments.time_budget,
+                checkpoint=arguments.checkpoint,
                 control=control,
                 **options,
             )
@@ -123,6 +125,7 @@ def remote_answers(arguments: argparse.Namespace, environment: Environment) -> I
                     method=method,
                     target=target,
                     preprocessing=preprocessing,
+                    time_budget=arguments.time_budget,
                     arrays=arrays if arguments.array else (),
                     overlay=bool(arguments.output) and _rendering(arguments.show),
                     **options,

@@ -71,6 +71,11 @@ def _is_number(cell: object) -> bool:
     return True
 
 
+class _Estimate(Protocol):
+    @property
+    def uncertainty(self) -> float | None: ...
+
+
 class _Progress(Protocol):
     @property
     def stage(self) -> str: ...
@@ -78,17 +83,22 @@ class _Progress(Protocol):
     def done(self) -> int: ...
     @property
     def total(self) -> int: ...
+    @property
+    def estimate(self) -> _Estimate | None: ...
 
 
 class ProgressBar:
-    """A bar on ``stderr`` while work runs; nothing when that is not a terminal."""
+    """A bar on ``stderr`` while work runs; nothing when that is not a terminal, as `shown` says.
+
+    Behind it is the relative error of what was found so far, where that is known.
+    """
 
     _WIDTH = 30
     _SECONDS_BETWEEN = 0.1
 
     def __init__(self, environment: Environment) -> None:
         self._stream = environment.stderr
-        self._shown = self._stream.isatty()
+        self.shown = self._stream.isatty()
         self._stage, self._next = "", 0.0
 
     def __call__(self, progress: _Progress) -> None:
@@ -97,7 +107,9 @@ class ProgressBar:
             self.stage(progress.stage)
         elif progress.stage != self._stage or time.monotonic() >= self._next:
             filled = "#" * (self._WIDTH * progress.done // progress.total)
+            error = None if progress.estimate is None else progress.estimate.uncertainty
             bar = f"[{filled:<{self._WIDTH}}] {progress.done}/{progress.total}"
+            bar += "" if error is None else f" ±{100 * error:.0f} %"
             self._show(progress.stage, bar)
 
     def stage(self, name: str) -> None:
@@ -106,7 +118,7 @@ class ProgressBar:
 
     def _show(self, stage: str, how_far: str) -> None:
         self._stage, self._next = stage, time.monotonic() + self._SECONDS_BETWEEN
-        if self._shown:
+        if self.shown:
             self._write(f"\r{stage} {how_far}\x1b[K")
 
     def __enter__(self) -> ProgressBar:
@@ -118,7 +130,7 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._shown:
+        if self.shown:
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:

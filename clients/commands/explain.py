@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,12 @@ from .method_options import (
 )
 from .model_arguments import add_model_arguments
 from .output_files import OutputFiles, UsageError
+from .target_arguments import count_targets, read_targets, spelled
 
 if TYPE_CHECKING:
     from onnxplain.graph_rewrites import Method
 
 __all__ = ["add_arguments", "run"]
-
-_WEIGHED = re.compile(r"(\d+):([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "picture, and the rest of it faded, for methods that weigh segments",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="for methods that take samples: end after so long, for each picture, with the map of "
+        "the samples so far",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE.npz",
+        help="for sensitivity of one picture: keep what is measured in this file, and go on from "
+        "it when it is there, as after Ctrl-C",
+    )
     add_model_arguments(parser)
     parser.add_argument("--server", metavar="HOST:PORT", help="ask this server")
     parser.add_argument(
@@ -85,7 +96,7 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     method = get_method(arguments.method)
     options = parse_options(method, given_options(arguments))
     _check_show(arguments, method)
-    target = _target(arguments.target)
+    target = read_targets(arguments.target)
     layers = options.get("layer")
     files = _files(arguments, target, layers if isinstance(layers, list) else [])
     explain = remote_answers if arguments.server else local_answers
@@ -119,6 +130,8 @@ def _check_place(arguments: argparse.Namespace) -> None:
         raise UsageError(
             "--score-output is for a model loaded here: the server has chosen each model's output"
         )
+    if arguments.checkpoint and (arguments.server or len(arguments.images) > 1):
+        raise UsageError("--checkpoint is for one picture explained here, without --server")
     if arguments.timeout and not arguments.server:
         raise UsageError("--timeout is for --server")
 
@@ -132,39 +145,12 @@ def _check_show(arguments: argparse.Namespace, method: Method) -> None:
             raise UsageError("--show is for the picture: add -o OUT.png")
 
 
-def _target(given: list[str] | None) -> Any:
-    """Return the targets as `Model.explain` takes them."""
-    if given is None:
-        return None
-    targets = [_one_target(text) for text in given]
-    return targets if len(targets) > 1 else targets[0]
-
-
-def _one_target(text: str) -> int | str | dict[int, float]:
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    pairs = [_WEIGHED.fullmatch(part) for part in text.split(",")]
-    weights = {int(pair[1]): float(pair[2]) for pair in pairs if pair}
-    if not all(pairs):
-        return text
-    if len(weights) < len(pairs):
-        raise UsageError(f"--target {text} weighs a class twice")
-    return weights
-
-
-def _n_targets(target: object) -> int:
-    if isinstance(target, list):
-        return len(target)
-    top = re.fullmatch(r"top(\d+)", str(target))
-    return int(top[1]) if top else 1
-
-
 def _files(
     arguments: argparse.Namespace, target: object, layers: list[str]
 ) -> dict[str, OutputFiles]:
     asked = {"picture": (arguments.output, [".png"]), "array": (arguments.array, [".npy", ".npz"])}
     return {
-        kind: OutputFiles(text, suffixes, arguments.images, _n_targets(target), layers)
+        kind: OutputFiles(text, suffixes, arguments.images, count_targets(target), layers)
         for kind, (text, suffixes) in asked.items()
         if text is not None
     }
@@ -207,7 +193,7 @@ def _input(image: str, environment: Environment) -> dict[str, Any]:
 def _written(answer: Answer, image: str, n: int, files: dict[str, OutputFiles]) -> dict[str, Any]:
     """Write the files of one answer; return the answer as a dictionary that names them."""
     report = answer.to_dict()
-    target, layer = _spelled(report), report["provenance"]["layer"] or ""
+    target, layer = spelled(report), report["provenance"]["layer"] or ""
     paths = {
         kind: pattern.prepared(n, report["method"], target, layer)
         for kind, pattern in files.items()
@@ -232,14 +218,6 @@ def _plotted(profile: dict[str, float], picture: Path) -> Path:
     return path
 
 
-def _spelled(report: dict[str, Any]) -> str:
-    """Return the target as ``--target`` takes it."""
-    weights = report["target_weights"]
-    if weights is None:
-        return str(report["target"])
-    return ",".join(f"{index}:{weight:g}" for index, weight in weights.items())
-
-
 def _save(answer: Answer, path: Path) -> None:
     import numpy as np
 
@@ -260,7 +238,7 @@ def _report(
     columns = {
         "image": [report["image"] for report in reports],
         "method": [report["method"] for report in reports],
-        "target": [_spelled(report) for report in reports],
+        "target": [spelled(report) for report in reports],
         "label": [report["label"] or "" for report in reports],
         "layer": [report["provenance"]["layer"] for report in reports],
         "score": [f"{report['score']:.4g}" for report in reports],

@@ -114,6 +114,7 @@ class Client:
         preprocessing: str | Mapping[str, Any] | None = None,
         arrays: Collection[str] = ARRAYS,
         overlay: bool | Mapping[str, Any] = False,
+        time_budget: float | None = None,
         timeout: float | None = None,
         **options: Any,
     ) -> Result | list[Result]:
@@ -142,6 +143,8 @@ class Client:
             Whether the heatmap is to be drawn over the picture; or how: a mapping of
             ``colormap``, ``opacity``, ``signed`` and ``colour_bar``; or of ``show``, the number of
             segments to be seen instead.
+        time_budget
+            Seconds after which a method that takes samples ends with the map of those it has.
         timeout
             Seconds this call may take, by default the client's.
         **options
@@ -170,6 +173,7 @@ class Client:
                 further_inputs=[input_message(one, None, None) for one in further],
                 target=target_message(target),
                 output=_output(arrays, overlay),
+                time_budget=time_budget,
             )
         except CodecError as error:
             raise error_of_codec(error) from None

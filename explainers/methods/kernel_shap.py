@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.run import Result, Run
-from onnxplain.explainers.sampling import certainty, latest, relative_error, worst
+from onnxplain.explainers.sampling import known, latest, relative_error, worst
 from onnxplain.explainers.shapley import Coalitions, choose_coalitions, fit_shapley
 from onnxplain.explainers.superpixels import Superpixels
 from onnxplain.graph_rewrites import Access, InvalidArgument, Violation, declare
@@ -41,6 +41,7 @@ _FEWEST = 100  # samples before the estimate of the error is trusted
     access=Access.FORWARD,
     returns=("heatmap", "segments", "coefficients"),
     in_graph=False,
+    anytime=True,
 )
 def kernel_shap(
     run: Run,
@@ -105,8 +106,11 @@ def kernel_shap(
             residual=float(own.sum() - (scores[1, index] - scores[0, index])),
             measures={
                 "baseline_score": float(scores[0, index]),
-                "spread": float(found.spread[index]),
-                **certainty(found.relative_error[index], len(scores)),
+                **known(
+                    spread=found.spread[index],
+                    relative_error=found.relative_error[index],
+                    n_samples=len(scores),
+                ),
             },
         )
         for index, (own, heatmap) in enumerate(zip(found.values.T, maps(found.values), strict=True))
@@ -115,7 +119,7 @@ def kernel_shap(
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """Shapley values ``[K, T]`` and measures ``[T]``; an error that is not known is infinite."""
+    """Shapley values ``[K, T]`` and measures ``[T]``; those that are not known are infinite."""
 
     values: Floats
     spread: Floats
@@ -130,9 +134,10 @@ def _fit(run: Run, coalitions: Coalitions, seed: int, scores: Floats) -> _Fitted
     values = fit_shapley(first.masks, gains, first.weights, total)
     random = np.random.default_rng((seed, len(gains)))
     spread = _spread(run, first, gains, total, random)
+    if not first.n_drawn and first is not coalitions:  # not drawn, and not all
+        spread = np.full_like(spread, np.inf)
     error = relative_error(spread, values.std(axis=0))
-    exact = first is coalitions and not coalitions.n_drawn
-    if not exact and (not first.n_drawn or len(gains) < 2 * len(values)):
+    if first.n_drawn and len(gains) < 2 * len(values):
         error = np.full_like(error, np.inf)
     return _Fitted(values, spread, error, len(gains))
 

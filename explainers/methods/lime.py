@@ -10,7 +10,7 @@ import numpy.typing as npt
 from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.feature_selection import fit_sparse, select
 from onnxplain.explainers.run import Result, Run
-from onnxplain.explainers.sampling import certainty, latest, relative_error, worst
+from onnxplain.explainers.sampling import known, latest, relative_error, worst
 from onnxplain.explainers.superpixels import Superpixels
 from onnxplain.explainers.surrogate import (
     Stability,
@@ -53,6 +53,7 @@ _LOW_RANK_CORRELATION = 0.7
     access=Access.FORWARD,
     returns=("heatmap", "segments", "coefficients"),
     in_graph=False,
+    anytime=True,
 )
 def lime(
     run: Run,
@@ -110,7 +111,7 @@ def lime(
                 "local_prediction": float(surrogate.intercepts[index] + coefficients.sum()),
                 "spread": float(stability.spread[index]),
                 "rank_correlation": float(stability.rank_correlation[index]),
-                **certainty(found.relative_error[index], len(scores)),
+                **known(relative_error=found.relative_error[index], n_samples=len(scores)),
             },
         )
         for index, (coefficients, heatmap) in enumerate(

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.perturbation import ProductMasking
 from onnxplain.explainers.run import Result, Run
-from onnxplain.explainers.sampling import Sampling, certainty, relative_error, worst
+from onnxplain.explainers.sampling import Sampling, known, relative_error, worst
 from onnxplain.graph_rewrites import Access, declare
 from onnxplain.graph_rewrites.options import (
     Baseline,
@@ -43,6 +43,7 @@ _NOISY = 0.5
     access=Access.FORWARD,
     returns=("heatmap",),
     in_graph=False,
+    anytime=True,
 )
 def rise(
     run: Run,
@@ -99,7 +100,7 @@ def rise(
     return [
         Result(
             heatmap=heatmap.astype(np.float32),
-            measures=certainty(error[index], halves.n_samples),
+            measures=known(relative_error=error[index], n_samples=halves.n_samples),
         )
         for index, heatmap in enumerate(halves.maps)
     ]

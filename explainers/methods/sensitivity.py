@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from onnxplain.explainers.black_box import PictureRun
 from onnxplain.explainers.cells import Cells
+from onnxplain.explainers.checkpoint import digest
 from onnxplain.explainers.coarse_to_fine import coarse_to_fine
 from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.finite_differences import Differences, Move
 from onnxplain.explainers.reduction import reduce_channels
 from onnxplain.explainers.run import Result
-from onnxplain.explainers.sampling import Sampling, certainty, worst
+from onnxplain.explainers.sampling import Sampling, known, worst
 from onnxplain.explainers.segmentation import segment
 from onnxplain.graph_rewrites import Access, InvalidArgument, Violation, declare
 from onnxplain.graph_rewrites.options import (
@@ -52,6 +53,8 @@ Labels = npt.NDArray[np.int32]
     access=Access.FORWARD,
     returns=("attribution", "heatmap", "segments", "coefficients"),
     in_graph=False,
+    anytime=True,
+    resumable=True,
 )
 def sensitivity(
     run: PictureRun,
@@ -98,11 +101,13 @@ def sensitivity(
     labels = _labels(run, granularity, patch, segmenter, n_segments, segments)
     floors *= (labels.max() + 1) / labels.size  # a move is shared by the pixels of a cell
     if budget is None or not coarse:
-        results = _of_cells(run, differences, elements, labels, granularity, reduction, tolerance)
+        results = _of_cells(
+            run, differences, elements, labels, granularity, reduction, score, tolerance
+        )
     else:
         found = coarse_to_fine(run, differences, elements, budget, random)
         results = [
-            Result(heatmap=heatmap, measures=certainty(error, None))
+            Result(heatmap=heatmap, measures=known(relative_error=error))
             for heatmap, error in zip(found.heatmaps, found.relative_error, strict=True)
         ]
     for target, result, floor in zip(run.targets, results, floors, strict=True):
@@ -141,6 +146,7 @@ def _of_cells(
     labels: Labels,
     granularity: str,
     reduction: str,
+    score: str,
     tolerance: float,
 ) -> list[Result]:
     """Move cells one by one: all elements alike, the value is the slope by the number of pixels.
@@ -205,7 +211,9 @@ def _of_cells(
         fewest=fewest,
         minimum=n_each,
     )
-    slopes = slopes[: _measure(run, differences, moves(), slopes, sampling)]
+    what = {"granularity": granularity, "cells": digest(labels), "steps": digest(differences.steps)}
+    what |= {"passes of a move": str(differences.cost), "score": score}
+    slopes = slopes[: _measure(run, differences, moves(), slopes, sampling, what)]
     if len(slopes) < len(cells.order) * n_each:
         run.warn(
             "NOT_ALL_MEASURED",
@@ -213,7 +221,7 @@ def _of_cells(
             "have the value of the nearest of these",
         )
     return [
-        replace(result, measures=certainty(error))
+        replace(result, measures=known(relative_error=error))
         for result, error in zip(results(slopes), errors(slopes), strict=True)
     ]
 
@@ -224,10 +232,14 @@ def _measure(
     moves: Iterator[Move],
     slopes: Floats,
     sampling: Sampling,
+    what: Mapping[str, str],
 ) -> int:
-    """Fill the slopes ``[N, T]`` along moves, as many as are enough; return how many those are."""
+    """Fill the slopes ``[N, T]`` along moves, as many as are enough; return how many those are.
+
+    ``what`` tells slopes of the same moves in a checkpoint from others.
+    """
     checkpoint = run.control.checkpoint
-    done = before = 0 if checkpoint is None else checkpoint.restore(slopes)
+    done = before = 0 if checkpoint is None else checkpoint.restore(slopes, what)
     if done in (0, len(slopes)) and sampling.enough(done):
         return done
     try:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from onnxplain.explainers.control import Estimate
 from onnxplain.explainers.graph_run import GraphRun
 from onnxplain.explainers.run import Result
-from onnxplain.explainers.sampling import Sampling, certainty, relative_error, worst
+from onnxplain.explainers.sampling import Sampling, known, relative_error, worst
 from onnxplain.graph_rewrites import Access, declare
 from onnxplain.graph_rewrites.options import (
     BatchSize,
@@ -36,6 +36,7 @@ Floats = npt.NDArray[np.float64]
     access=Access.GRADIENT,
     returns=("attribution", "heatmap"),
     in_graph=False,
+    anytime=True,
 )
 def smooth_grad(
     run: GraphRun,
@@ -78,7 +79,7 @@ def smooth_grad(
         Result(
             attribution=attribution,
             heatmap=heatmap,
-            measures=certainty(error[index], halves.n_samples),
+            measures=known(relative_error=error[index], n_samples=halves.n_samples),
         )
         for index, (attribution, heatmap) in enumerate(
             zip(found.astype(np.float32), heatmaps(found), strict=True)
