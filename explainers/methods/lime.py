@@ -81,8 +81,9 @@ def lime(
     explains; ``intercept`` and ``local_prediction``, its score with nothing and everything shown;
     and from bootstrap resamples of the samples ``spread``, the coefficients' standard deviation
     (root mean square), ``relative_error``, that as a share of the variation between the
-    coefficients, and ``rank_correlation``, how alike resamples rank the segments. Sampling ends
-    after ``n_samples`` samples, or when ``relative_error`` is below ``tolerance`` for all targets.
+    coefficients, and ``rank_correlation``, how alike resamples rank the segments; where features
+    are selected, all of these for that selection. Sampling ends after ``n_samples`` samples, or
+    when ``relative_error`` is below ``tolerance`` for all targets.
     """
     random = np.random.default_rng(seed)
     superpixels = Superpixels(run, segmenter, n_segments, fill, random, segments)
@@ -96,7 +97,13 @@ def lime(
         found = fitted(scores)
         return Estimate(worst(found.relative_error), partial(maps, found.surrogate.coefficients))
 
-    scores = superpixels.scores(masks, estimate, tolerance=tolerance, fewest=_FEWEST)
+    scores = superpixels.scores(
+        masks,
+        estimate,
+        tolerance=tolerance,
+        fewest=_FEWEST,
+        minimum=2 if feature_selection == "none" else superpixels.count + 2,
+    )
     found = fitted(scores)
     _tell_how_far_to_trust(run, found)
     surrogate, stability = found.surrogate, found.stability
