@@ -64,7 +64,7 @@ class Checkpoint:
             self.save(values[:0])
             return 0
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            with self._path.open("rb") as given, np.load(given, allow_pickle=False) as file:
                 rows = np.asarray(file["rows"], np.float64)
                 identity = dict(json.loads(str(file["identity"])))
         except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
