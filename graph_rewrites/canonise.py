@@ -18,7 +18,13 @@ from onnxscript.optimizer import fold_constants
 
 from .dequantising import decode_quantised
 from .errors import FailedPrecondition
-from .training import batch_statistics_fixed, dropout_removed, note_training
+from .sizes import fold_sizes
+from .training import (
+    batch_statistics_fixed,
+    dropout_removed,
+    fold_standardisation,
+    note_training,
+)
 from .widening import widen_halves
 
 __all__ = ["OPSET", "canonise"]
@@ -79,7 +85,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     passes.IdentityEliminationPass()(canonical)
     passes.RemoveUnusedNodesPass()(canonical)
     passes.NameFixPass()(canonical)
-    passes.ShapeInferencePass()(canonical)
+    _infer_shapes(canonical)
     note_training(canonical, trained)
     return ir.to_proto(canonical)
 
@@ -123,17 +129,36 @@ def _fold(model: ir.Model) -> None:
     nodes = -1
     while nodes != len(model.graph):
         nodes = len(model.graph)
-        passes.ShapeInferencePass()(model)
+        _infer_shapes(model)
+        fold_sizes(model.graph)
         fold_constants(
             model,
             onnx_shape_inference=True,
             input_size_limit=_FOLD_LIMIT,
             output_size_limit=_FOLD_LIMIT,
+            should_fold=_is_folded,
         )
         _lift_constants(model)
+        more = fold_standardisation(model.graph)
         passes.RemoveUnusedNodesPass()(model)
-        if not any(node.op_type == "Shape" for node in model.graph):
+        if not more and not any(node.op_type == "Shape" for node in model.graph):
             return
+
+
+def _is_folded(node: ir.Node) -> bool | None:
+    """Return what is to be folded, beside what always is; of several outputs nothing can be."""
+    return False if len(node.outputs) > 1 else node.op_type == "ConstantOfShape" or None
+
+
+def _infer_shapes(model: ir.Model) -> None:
+    """Infer shapes, anew where an earlier time called a size unknown: it may be known by now."""
+    for node in model.graph:
+        for output in node.outputs:
+            names = [getattr(size, "value", size) for size in output.shape or ()]
+            if any(str(name).startswith("unk__") for name in names):
+                known = (None if str(name).startswith("unk__") else name for name in names)
+                output.shape = ir.Shape(known)
+    passes.ShapeInferencePass()(model)
 
 
 def _lift_constants(model: ir.Model) -> None:

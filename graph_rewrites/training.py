@@ -1,13 +1,24 @@
-"""Models exported in training mode: put into inference form, and a word about it."""
+"""Training mode: models exported in it are put into inference form, with a word about it.
+
+BatchNormalization in training mode may also be there to standardise weights.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
-from .builder import constant_array
+from .builder import attribute, constant_array
+from .patterns.surgery import constant
 
-__all__ = ["batch_statistics_fixed", "dropout_removed", "note_training", "training_notices"]
+__all__ = [
+    "batch_statistics_fixed",
+    "dropout_removed",
+    "fold_standardisation",
+    "note_training",
+    "training_notices",
+]
 
 _KEY = "onnxplain.training_mode"
 
@@ -38,6 +49,31 @@ def batch_statistics_fixed(graph: onnx.GraphProto) -> list[str]:
             node.attribute.remove(item)
         fixed.append(node.name or node.output[0])
     return fixed
+
+
+def fold_standardisation(graph: ir.Graph) -> bool:
+    """Replace what BatchNormalization makes of a constant, by its own statistics; say if any."""
+    found = False
+    for node in list(graph):
+        y, *statistics = node.outputs
+        if node.op_type != "BatchNormalization" or not attribute(node, "training_mode", 0):
+            continue
+        arrays = [constant_array(value) for value in node.inputs[:3]]
+        asked = any(value.is_graph_output() for value in node.outputs)
+        asked = asked or any(value.uses() for value in statistics)
+        if asked or any(array is None for array in arrays):
+            continue
+        x, scale, shift = (np.asarray(array, np.float64) for array in arrays)
+        others = (0, *range(2, x.ndim))
+        centred = x - x.mean(others, keepdims=True)
+        deviation = np.sqrt(x.var(others, keepdims=True) + attribute(node, "epsilon", 1e-5))
+        of_channels = [-1, *[1] * (x.ndim - 2)]
+        whole = centred / deviation * scale.reshape(of_channels) + shift.reshape(of_channels)
+        folded = constant(graph, f"{y.name}/folded", whole, np.asarray(arrays[0]).dtype)
+        y.replace_all_uses_with(folded)
+        graph.remove(node, safe=True)
+        found = True
+    return found
 
 
 def dropout_removed(graph: ir.Graph) -> list[str]:

@@ -106,6 +106,66 @@ def test_statistics_of_weights_are_no_statistics_of_a_batch():
     assert provenance_of(rewritten)["warnings"] == []
 
 
+def test_weights_are_standardised_before_the_rules_see_them():
+    text = "q = Reshape(u, rows) n, k, l = BatchNormalization <training_mode=1> (q, s, b, m, v) "
+    text += "w = Reshape(n, shape) y = Conv(x, w)"
+    weights = np.random.default_rng(1).normal(5, 2, (3, 3, 2, 2)).astype(np.float32)
+    shapes = {"rows": np.array([1, 3, -1]), "shape": np.array([3, 3, 2, 2])}
+    model = picture_model(text, **STATISTICS, **shapes, u=weights)
+    rows = weights.reshape(3, -1).astype(np.float64)
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+    scale, shift = (STATISTICS[name][:, None] for name in "sb")
+    canonical = canonise(model)
+    (conv,) = (node for node in canonical.graph.node if node.op_type == "Conv")
+    (found,) = (
+        numpy_helper.to_array(tensor)
+        for tensor in canonical.graph.initializer
+        if tensor.name == conv.input[1]
+    )
+    np.testing.assert_allclose(found.reshape(3, -1), centred / deviation * scale + shift, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # as PyTorch writes x.view(batch, 3, size // 2, -1), and pads that follow from sizes
+        "s = Shape(x) n = Gather(s, i0) h = Gather(s, i2) k = Div(h, i2) n1 = Unsqueeze(n, zero) "
+        "k1 = Unsqueeze(k, zero) t = Concat <axis=0> (n1, three, k1, last) r = Reshape(x, t) "
+        "e = Slice(s, one, four) f = Concat <axis=0> (n1, e) y = Reshape(r, f)",
+        "s = Shape(x) h = Gather(s, i2) g = Cast <to=1> (h) d = Div(g, five) c = Ceil(d) "
+        "z = Cast <to=7> (c) p1 = Unsqueeze(z, zero) e = ConstantOfShape <value=int64[1] {0}> (six)"
+        "q = Concat <axis=0> (e, p1, zero) t = Pad(x, q) y = Relu(t)",
+    ],
+)
+def test_only_the_batch_stays_unknown(text):
+    names = {
+        "zero": [0],
+        "one": [1],
+        "three": [3],
+        "four": [4],
+        "six": [6],
+        "last": [-1],
+    }
+    constants = {name: np.array(values) for name, values in names.items()}
+    model = picture_model(text, **constants, i0=np.int64(0), i2=np.int64(2), five=np.float32(5))
+    canonical = canonise(model)
+    constants = {tensor.name for tensor in canonical.graph.initializer}
+    for value in canonical.graph.value_info:
+        if value.name in constants:
+            continue
+        batch, *sizes = value.type.tensor_type.shape.dim
+        assert batch.dim_param == "N"
+        assert all(size.HasField("dim_value") for size in sizes)
+    for batch in (1, 3):
+        feeds = {"x": np.random.default_rng(0).normal(size=(batch, 3, 6, 6)).astype(np.float32)}
+        given, found = (
+            ort.InferenceSession(m.SerializeToString()).run(["scores"], feeds)
+            for m in (model, canonical)
+        )
+        np.testing.assert_allclose(found, given, rtol=1e-6)
+
+
 def test_dropout_in_inference_mode_leaves_no_word():
     text = "z = Relu(x) y = Dropout(z, rate, no)"
     model = picture_model(text, **STATISTICS, no=np.array(False))
