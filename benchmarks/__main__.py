@@ -2,7 +2,7 @@
 
 Every row is the time of some work over the time of forward passes of the same model in plain
 onnxruntime with as many threads, one measured right after the other: the median of the pairs and,
-as the spread, their quartiles. ``bar`` is what the project allows EfficientNet-Lite0.
+as the spread, their quartiles. ``bar`` is what the project allows itself on the model.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxplain.clients.demo import efficientnet_lite0
+from onnxplain.explainers import load
 from onnxplain.explainers.session import available_cpus
 
-from .costs import Cost, Effort, Subject, costs
+from .graphs import graph_costs
+from .sampling import sampling_costs
+from .subject import Cost, Effort, Subject, default_subjects
 
-_THOROUGH = Effort(pairs=20, sampling_pairs=3, lime_samples=1000, rise_samples=2000)
-_QUICK = Effort(pairs=5, sampling_pairs=1, lime_samples=100, rise_samples=200)
+_THOROUGH = Effort(
+    pairs=20, sampling_pairs=3, lime_samples=1000, rise_samples=2000, moved_pixels=4096
+)
+_QUICK = Effort(pairs=5, sampling_pairs=1, lime_samples=100, rise_samples=200, moved_pixels=128)
 
 _COLUMNS = {"model": 18, "work": 34, "ratio to": 22, "its ms": 8, "ratio": 6, "quartiles": 13}
 
@@ -33,12 +37,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
     environment = _environment(arguments.threads)
     reports: list[dict[str, Any]] = []
+    subjects = [Subject(path.stem, path) for path in arguments.models] or default_subjects()
     if not arguments.json:
         print("; ".join(f"{key} {value}" for key, value in environment.items()), end="\n\n")
         _print_row(*_COLUMNS, "bar")
-    for subject in _subjects(arguments.models):
+    for subject in subjects:
         effort = _QUICK if arguments.quick else _THOROUGH
-        for cost in costs(subject, effort, threads=arguments.threads):
+        for cost in _costs(subject, effort, arguments.threads):
             reports.append(cost.to_dict())
             if not arguments.json:
                 _print_row(*_cells(cost))
@@ -58,7 +63,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         nargs="*",
         type=Path,
         metavar="MODEL.onnx",
-        help="models to measure (default: EfficientNet-Lite0, built from the demo's weights)",
+        help="models to measure (default: EfficientNet-Lite0, built from the demo's weights, and a "
+        "ResNet50 of random ones)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer pairs and samples")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -68,11 +74,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _subjects(paths: list[Path]) -> Iterator[Subject]:
-    for path in paths:
-        yield Subject(path.stem, path)
-    if not paths:
-        yield Subject("efficientnet_lite0", efficientnet_lite0.build().SerializeToString())
+def _costs(subject: Subject, effort: Effort, threads: int) -> Iterator[Cost]:
+    model = load(subject.source, provider="cpu", threads=threads, name=subject.name)
+    yield from graph_costs(subject, model, effort, threads=threads)
+    if subject.sampled:
+        yield from sampling_costs(subject, model, effort, threads=threads)
 
 
 def _environment(threads: int) -> dict[str, Any]:
