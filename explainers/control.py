@@ -114,9 +114,9 @@ class Control:
         self.check()
         if not self._listeners:
             return
-        if estimate is None or done == 0:
-            self._estimate = None
         began = self._clock()
+        if done == 0:
+            self._estimate, self._estimate_due = None, began + _SECONDS_BETWEEN_ESTIMATES
         if estimate is not None and (done == total or began >= self._estimate_due):
             self._estimate = estimate()
             ended = self._clock()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -119,12 +120,24 @@ def kernel_shap(
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """Shapley values ``[K, T]`` and measures ``[T]``; those that are not known are infinite."""
+    """Shapley values ``[K, T]`` by the first coalitions, and how certain they are."""
 
     values: Floats
-    spread: Floats
-    relative_error: Floats
     n_coalitions: int
+    n_drawn: int
+    resampled: Callable[[], Floats]
+
+    @cached_property
+    def spread(self) -> Floats:
+        """As the measure, ``[T]``; infinite where it is not known."""
+        return self.resampled()
+
+    @property
+    def relative_error(self) -> Floats:
+        """As the measure, ``[T]``; infinite where it is not known."""
+        if self.n_drawn and self.n_coalitions < 2 * len(self.values):
+            return np.full(self.values.shape[1], np.inf)
+        return relative_error(self.spread, self.values.std(axis=0))
 
 
 def _fit(run: Run, coalitions: Coalitions, seed: int, scores: Floats) -> _Fitted:
@@ -132,22 +145,19 @@ def _fit(run: Run, coalitions: Coalitions, seed: int, scores: Floats) -> _Fitted
     first = coalitions.first(len(scores) - 2)
     gains, total = scores[2 : 2 + len(first.masks)] - scores[0], scores[1] - scores[0]
     values = fit_shapley(first.masks, gains, first.weights, total)
-    random = np.random.default_rng((seed, len(gains)))
-    spread = _spread(run, first, gains, total, random)
-    if not first.n_drawn and first is not coalitions:  # not drawn, and not all
-        spread = np.full_like(spread, np.inf)
-    error = relative_error(spread, values.std(axis=0))
-    if first.n_drawn and len(gains) < 2 * len(values):
-        error = np.full_like(error, np.inf)
-    return _Fitted(values, spread, error, len(gains))
+
+    def spread() -> Floats:
+        if not first.n_drawn:  # nothing is left to chance, but there may be more
+            return np.full_like(total, 0 if first is coalitions else np.inf)
+        return _spread(run, first, gains, total, np.random.default_rng((seed, len(gains))))
+
+    return _Fitted(values, len(gains), first.n_drawn, spread)
 
 
 def _spread(
     run: Run, coalitions: Coalitions, gains: Floats, total: Floats, random: np.random.Generator
 ) -> Floats:
     """Return the values' standard deviation over resamples of the drawn pairs, ``[T]``."""
-    if coalitions.n_drawn == 0:
-        return np.zeros_like(total)
     certain = len(coalitions.weights) - coalitions.n_drawn
     pairs = coalitions.weights[certain::2]
     drawn = pairs.sum()

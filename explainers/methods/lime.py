@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -134,7 +135,12 @@ class _Fitted:
     surrogate: Surrogate
     weights: Floats
     r2: Floats
-    stability: Stability
+    resampled: Callable[[], Stability]
+
+    @cached_property
+    def stability(self) -> Stability:
+        """What resampling says of the coefficients."""
+        return self.resampled()
 
     @property
     def effective(self) -> float:
@@ -145,8 +151,9 @@ class _Fitted:
     def relative_error(self) -> Floats:
         """As the measure, ``[T]``; infinite where the samples are too few to know."""
         coefficients = self.surrogate.coefficients
-        found = relative_error(self.stability.spread, coefficients.std(axis=0))
-        return found if self.effective >= len(coefficients) else np.full_like(found, np.inf)
+        if self.effective < len(coefficients):
+            return np.full(coefficients.shape[1], np.inf)
+        return relative_error(self.stability.spread, coefficients.std(axis=0))
 
 
 def _fit(
@@ -171,7 +178,7 @@ def _fit(
         )
     surrogate = fit(weights)
     random = np.random.default_rng((seed, len(scores)))
-    stability = resampled(fit, weights, random, run.control.check)
+    stability = partial(resampled, fit, weights, random, run.control.check)
     return _Fitted(surrogate, weights, surrogate.r2(masks, scores, weights), stability)
 
 
