@@ -59,8 +59,8 @@ class ExplainRequest(_message.Message):
 
     @_builtins.property
     def further_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Input]:
-        """Further inputs, for the methods that explain several together: sp_lime, k_lime and lime_sup.
-        Any preprocessing is that of the first.
+        """Further pictures, for the methods that explain several together: sp_lime, k_lime and lime_sup.
+        Any preprocessing is that of the first. (A tensor has its inputs as rows.)
         """
 
     def __init__(

@@ -54,6 +54,8 @@ class Order:
     @property
     def n_inputs(self) -> int:
         """How many inputs it is about."""
+        if self.tensor is not None and self.tensor.ndim == 4:
+            return len(self.tensor)
         return len(self.image) if isinstance(self.image, list) else 1
 
 
@@ -69,7 +71,7 @@ def read_request(request: explain_pb2.ExplainRequest, *, max_targets: int) -> Or
     if not request.model.name:
         reader.wrong("REQUEST_INVALID", "model.name", "name a model; ListModels lists them")
     method, options = reader.method(request.method)
-    image, tensor = reader.picture_or_tensor(request.input)
+    image, tensor = reader.picture_or_tensor(request.input, method)
     further = reader.further(request.further_inputs, method, image)
     order = Order(
         method=method,
@@ -172,7 +174,7 @@ class _Reader:
             self.add(in_request_terms(error))
 
     def picture_or_tensor(
-        self, given: types_pb2.Input
+        self, given: types_pb2.Input, method: str
     ) -> tuple[bytes | None, npt.NDArray[Any] | None]:
         kind = given.WhichOneof("kind")
         if kind == "image":
@@ -183,8 +185,9 @@ class _Reader:
             except CodecError as error:
                 self.add_codec(error, "input.tensor.")
             else:
-                if tensor.ndim == 4 and len(tensor) != 1:
-                    text = f"a call explains one input; this tensor holds {len(tensor)}"
+                singly = not method or get_method(method).inputs is Inputs.SINGLY
+                if tensor.ndim == 4 and len(tensor) != 1 and singly:
+                    text = f"{method} explains one input a call; this tensor holds {len(tensor)}"
                     self.wrong("TENSOR_INVALID", "input.tensor.shape", text)
                 return None, tensor
         else:
@@ -200,7 +203,7 @@ class _Reader:
             text = f"{method} explains every input on its own: make a call for each"
             self.wrong("INPUT_INVALID", "further_inputs", text)
         elif given and first is None:
-            text = "several inputs are pictures: set input.image, or send the tensor alone"
+            text = "several pictures go with input.image; a tensor holds all its inputs as rows"
             self.wrong("INPUT_INVALID", "further_inputs", text)
         for position, one in enumerate(given):
             field = f"further_inputs[{position}]"

@@ -171,9 +171,25 @@ def _inputs(images: list[str], environment: Environment) -> dict[str, Any]:
     found = [_input(image, environment) for image in images]
     if len(found) == 1:
         return found[0]
-    if any("tensor" in one for one in found):
-        raise UsageError("several .npy arrays are not explained together: give pictures")
-    return {"image": [one["image"] for one in found]}
+    if all("image" in one for one in found):
+        return {"image": [one["image"] for one in found]}
+    if any("image" in one for one in found):
+        raise UsageError("pictures and .npy arrays are not explained together: give one kind")
+    return {"tensor": _stacked([one["tensor"] for one in found], images)}
+
+
+def _stacked(tensors: list[Any], names: list[str]) -> Any:
+    """Return arrays of one input each as the rows of one."""
+    import numpy as np
+
+    rows = [array[None] if array.ndim == 3 else array for array in tensors]
+    for row, name in zip(rows, names, strict=True):
+        if row.ndim != 4 or len(row) != 1 or row.shape != rows[0].shape:
+            raise UsageError(
+                f"{name} is {list(row.shape)}, {names[0]} {list(rows[0].shape)}: together, "
+                "each .npy array holds one input, all of one shape"
+            )
+    return np.concatenate(rows)
 
 
 def _input(image: str, environment: Environment) -> dict[str, Any]:

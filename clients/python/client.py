@@ -130,7 +130,8 @@ class Client:
         method
             See `list_methods`.
         tensor
-            Instead of an image the model's own input, with the batch axis (of length 1) or without.
+            Instead of an image the model's own input, with the batch axis or without; of several
+            rows, for the methods that explain several together.
         target
             A class index, a label, ``"top3"``, a mapping of indices or labels to weights for the
             weighted sum of their scores, such as ``{"cat": 1, "dog": -1}``, or a list of indices,

@@ -64,12 +64,43 @@ def test_the_drawing_beside_a_single_file_has_a_name_of_its_own(model, images, t
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a_all.png"}
 
 
-def test_arrays_are_not_explained_together(model, tmp_path):
-    array = tmp_path / "a.npy"
-    np.save(array, np.zeros((3, 32, 32), np.float32))
-    ended = Ended(["explain", model, array, array, "--method", "k_lime"])
-    assert ended.code == 2
-    assert "several .npy arrays are not explained together" in ended.err
+@pytest.fixture
+def arrays(tmp_path):
+    """Six inputs of the model, half of them bright."""
+    random = np.random.default_rng(0)
+    for n in range(6):
+        np.save(tmp_path / f"{n}.npy", random.random((1, 3, 32, 32), np.float32) - n % 2)
+    return [tmp_path / f"{n}.npy" for n in range(6)]
+
+
+def test_arrays_are_explained_together_here_and_by_a_server(arrays, repository, client, server):
+    local = [repository / "cnn" / "1" / "model.onnx"]
+    local += ["--preprocessing", repository / "cnn" / "preprocessing.json"]
+    argv = [*arrays, "--method", "k_lime", "--min-members", 2, "--n-clusters", 2, "--json"]
+    here = Ended(["explain", *local, *argv]).json
+    there = Ended(["explain", "cnn", "--server", server, *argv]).json
+    tensor = np.concatenate([np.load(path) for path in arrays])
+    asked = {"model": "cnn", "method": "k_lime", "min_members": 2, "n_clusters": 2}
+    found = client.explain(tensor=tensor, **asked)
+    assert len(here) == len(there) == len(found) == 6
+    for reports in (here, there, [one.to_dict() for one in found]):
+        groups = reports[0]["summary"]["groups"]
+        assert sorted(group["members"] for group in groups) == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_inputs_that_are_not_of_one_kind_are_not_explained_together(
+    arrays, images, model, client, tmp_path
+):
+    other = tmp_path / "other.npy"
+    np.save(other, np.zeros((3, 30, 32), np.float32))
+    for mixed, said in (
+        ([arrays[0], images[0]], "pictures and .npy arrays are not explained together"),
+        ([arrays[0], other], "each .npy array holds one input, all of one shape"),
+    ):
+        ended = Ended(["explain", model, *mixed, "--method", "k_lime"])
+        assert (ended.code, said in ended.err) == (2, True)
+    with pytest.raises(ExplainError, match="lrp explains one input a call; this tensor holds 2"):
+        client.explain(tensor=np.zeros((2, 3, 32, 32)), model="cnn", method="lrp")
 
 
 @pytest.mark.parametrize(("method", "options"), OPTIONS.items())
