@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from onnxplain.proto import types_pb2 as onnxplain_dot_proto_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/catalog.proto\x12\x0connxplain.v1\x1a\x1bonnxplain/proto/types.proto\"\x16\n\x14GetServerInfoRequest\"\xc4\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.onnxplain.v1.Limits\x12\x43\n\x08versions\x18\x03 \x03(\x0b\x32\x31.onnxplain.v1.GetServerInfoResponse.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"r\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x03\x12\x13\n\x0bmax_targets\x18\x03 \x01(\x05\x12\x0f\n\x07workers\x18\x04 \x01(\x05\x12\r\n\x05queue\x18\x05 \x01(\x05\"\x14\n\x12ListMethodsRequest\"<\n\x13ListMethodsResponse\x12%\n\x07methods\x18\x01 \x03(\x0b\x32\x14.onnxplain.v1.Method\"\xb5\x01\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05paper\x18\x04 \x01(\t\x12$\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0e\x32\x14.onnxplain.v1.Access\x12\x0f\n\x07returns\x18\x06 \x03(\t\x12%\n\x07options\x18\x07 \x03(\x0b\x32\x14.onnxplain.v1.Option\x12\x10\n\x08in_graph\x18\x08 \x01(\x08\"\xf5\x01\n\x06Option\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04type\x18\x02 \x01(\x0e\x32\x18.onnxplain.v1.OptionType\x12\x30\n\rdefault_value\x18\x03 \x01(\x0b\x32\x19.onnxplain.v1.OptionValue\x12\x14\n\x07minimum\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x0c\n\x04help\x18\x07 \x01(\t\x12\x0f\n\x07several\x18\x08 \x01(\x08\x12\x0f\n\x07tensors\x18\t \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"r\n\x0bOptionValue\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x17\n\rinteger_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cnumber_value\x18\x03 \x01(\x01H\x00\x12\x14\n\ntext_value\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.onnxplain.v1.ModelSummary\"\xa0\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x03 \x01(\x08\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.onnxplain.v1.ModelState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x0e\n\x06sha256\x18\x07 \x01(\t\"8\n\x0fGetModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.onnxplain.v1.Model\"\x91\x04\n\x05Model\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.onnxplain.v1.ModelSummary\x12(\n\x06inputs\x18\x02 \x03(\x0b\x32\x18.onnxplain.v1.TensorInfo\x12)\n\x07outputs\x18\x03 \x03(\x0b\x32\x18.onnxplain.v1.TensorInfo\x12\x11\n\tn_classes\x18\x04 \x01(\x03\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x32\n\rpreprocessing\x18\x06 \x01(\x0b\x32\x1b.onnxplain.v1.Preprocessing\x12\x15\n\rfeature_layer\x18\x07 \x01(\t\x12\x32\n\rapplicability\x18\x08 \x03(\x0b\x32\x1b.onnxplain.v1.Applicability\x12\x10\n\x08\x65xporter\x18\t \x01(\t\x12\r\n\x05opset\x18\n \x01(\x05\x12\x1a\n\x12\x65xecution_provider\x18\x0b \x01(\t\x12\x0f\n\x07threads\x18\x0c \x01(\x05\x12$\n\x06layout\x18\r \x01(\x0e\x32\x14.onnxplain.v1.Layout\x12\x14\n\x0cscore_output\x18\x0e \x01(\t\x12\x0e\n\x06logits\x18\x0f \x01(\t\x12,\n\nactivation\x18\x10 \x01(\x0e\x32\x18.onnxplain.v1.Activation\x12\x1c\n\x14preprocessing_source\x18\x11 \x01(\t\";\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"g\n\rApplicability\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07\x61pplies\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12%\n\x05nodes\x18\x04 \x03(\x0b\x32\x16.onnxplain.v1.Obstacle\"-\n\x08Obstacle\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t*^\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x43\x43\x45SS_FORWARD\x10\x01\x12\x13\n\x0f\x41\x43\x43\x45SS_FEATURES\x10\x02\x12\x13\n\x0f\x41\x43\x43\x45SS_GRADIENT\x10\x03*\xb9\x01\n\nOptionType\x12\x1b\n\x17OPTION_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10OPTION_TYPE_BOOL\x10\x01\x12\x17\n\x13OPTION_TYPE_INTEGER\x10\x02\x12\x16\n\x12OPTION_TYPE_NUMBER\x10\x03\x12\x14\n\x10OPTION_TYPE_TEXT\x10\x04\x12\x16\n\x12OPTION_TYPE_CHOICE\x10\x05\x12\x19\n\x15OPTION_TYPE_LABEL_MAP\x10\x06*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x03*\x89\x01\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43TIVATION_NONE\x10\x01\x12\x16\n\x12\x41\x43TIVATION_SOFTMAX\x10\x02\x12\x1a\n\x16\x41\x43TIVATION_LOG_SOFTMAX\x10\x03\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x04\x32\xda\x02\n\x0e\x43\x61talogService\x12X\n\rGetServerInfo\x12\".onnxplain.v1.GetServerInfoRequest\x1a#.onnxplain.v1.GetServerInfoResponse\x12R\n\x0bListMethods\x12 .onnxplain.v1.ListMethodsRequest\x1a!.onnxplain.v1.ListMethodsResponse\x12O\n\nListModels\x12\x1f.onnxplain.v1.ListModelsRequest\x1a .onnxplain.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.onnxplain.v1.GetModelRequest\x1a\x1e.onnxplain.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1donnxplain/proto/catalog.proto\x12\x0connxplain.v1\x1a\x1bonnxplain/proto/types.proto\"\x16\n\x14GetServerInfoRequest\"\xc4\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.onnxplain.v1.Limits\x12\x43\n\x08versions\x18\x03 \x03(\x0b\x32\x31.onnxplain.v1.GetServerInfoResponse.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"r\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x03\x12\x13\n\x0bmax_targets\x18\x03 \x01(\x05\x12\x0f\n\x07workers\x18\x04 \x01(\x05\x12\r\n\x05queue\x18\x05 \x01(\x05\"\x14\n\x12ListMethodsRequest\"<\n\x13ListMethodsResponse\x12%\n\x07methods\x18\x01 \x03(\x0b\x32\x14.onnxplain.v1.Method\"\xc6\x01\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05paper\x18\x04 \x01(\t\x12$\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0e\x32\x14.onnxplain.v1.Access\x12\x0f\n\x07returns\x18\x06 \x03(\t\x12%\n\x07options\x18\x07 \x03(\x0b\x32\x14.onnxplain.v1.Option\x12\x10\n\x08in_graph\x18\x08 \x01(\x08\x12\x0f\n\x07\x61nytime\x18\t \x01(\x08\"\xf5\x01\n\x06Option\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04type\x18\x02 \x01(\x0e\x32\x18.onnxplain.v1.OptionType\x12\x30\n\rdefault_value\x18\x03 \x01(\x0b\x32\x19.onnxplain.v1.OptionValue\x12\x14\n\x07minimum\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x0c\n\x04help\x18\x07 \x01(\t\x12\x0f\n\x07several\x18\x08 \x01(\x08\x12\x0f\n\x07tensors\x18\t \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"r\n\x0bOptionValue\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x17\n\rinteger_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cnumber_value\x18\x03 \x01(\x01H\x00\x12\x14\n\ntext_value\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.onnxplain.v1.ModelSummary\"\xa0\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x03 \x01(\x08\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.onnxplain.v1.ModelState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x0e\n\x06sha256\x18\x07 \x01(\t\"8\n\x0fGetModelRequest\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.onnxplain.v1.ModelRef\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.onnxplain.v1.Model\"\x91\x04\n\x05Model\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.onnxplain.v1.ModelSummary\x12(\n\x06inputs\x18\x02 \x03(\x0b\x32\x18.onnxplain.v1.TensorInfo\x12)\n\x07outputs\x18\x03 \x03(\x0b\x32\x18.onnxplain.v1.TensorInfo\x12\x11\n\tn_classes\x18\x04 \x01(\x03\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x32\n\rpreprocessing\x18\x06 \x01(\x0b\x32\x1b.onnxplain.v1.Preprocessing\x12\x15\n\rfeature_layer\x18\x07 \x01(\t\x12\x32\n\rapplicability\x18\x08 \x03(\x0b\x32\x1b.onnxplain.v1.Applicability\x12\x10\n\x08\x65xporter\x18\t \x01(\t\x12\r\n\x05opset\x18\n \x01(\x05\x12\x1a\n\x12\x65xecution_provider\x18\x0b \x01(\t\x12\x0f\n\x07threads\x18\x0c \x01(\x05\x12$\n\x06layout\x18\r \x01(\x0e\x32\x14.onnxplain.v1.Layout\x12\x14\n\x0cscore_output\x18\x0e \x01(\t\x12\x0e\n\x06logits\x18\x0f \x01(\t\x12,\n\nactivation\x18\x10 \x01(\x0e\x32\x18.onnxplain.v1.Activation\x12\x1c\n\x14preprocessing_source\x18\x11 \x01(\t\";\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"g\n\rApplicability\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07\x61pplies\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12%\n\x05nodes\x18\x04 \x03(\x0b\x32\x16.onnxplain.v1.Obstacle\"-\n\x08Obstacle\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t*^\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x43\x43\x45SS_FORWARD\x10\x01\x12\x13\n\x0f\x41\x43\x43\x45SS_FEATURES\x10\x02\x12\x13\n\x0f\x41\x43\x43\x45SS_GRADIENT\x10\x03*\xb9\x01\n\nOptionType\x12\x1b\n\x17OPTION_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10OPTION_TYPE_BOOL\x10\x01\x12\x17\n\x13OPTION_TYPE_INTEGER\x10\x02\x12\x16\n\x12OPTION_TYPE_NUMBER\x10\x03\x12\x14\n\x10OPTION_TYPE_TEXT\x10\x04\x12\x16\n\x12OPTION_TYPE_CHOICE\x10\x05\x12\x19\n\x15OPTION_TYPE_LABEL_MAP\x10\x06*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x03*\x89\x01\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43TIVATION_NONE\x10\x01\x12\x16\n\x12\x41\x43TIVATION_SOFTMAX\x10\x02\x12\x1a\n\x16\x41\x43TIVATION_LOG_SOFTMAX\x10\x03\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x04\x32\xda\x02\n\x0e\x43\x61talogService\x12X\n\rGetServerInfo\x12\".onnxplain.v1.GetServerInfoRequest\x1a#.onnxplain.v1.GetServerInfoResponse\x12R\n\x0bListMethods\x12 .onnxplain.v1.ListMethodsRequest\x1a!.onnxplain.v1.ListMethodsResponse\x12O\n\nListModels\x12\x1f.onnxplain.v1.ListModelsRequest\x1a .onnxplain.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.onnxplain.v1.GetModelRequest\x1a\x1e.onnxplain.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSERVERINFORESPONSE_VERSIONSENTRY']._loaded_options = None
   _globals['_GETSERVERINFORESPONSE_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_ACCESS']._serialized_start=2156
-  _globals['_ACCESS']._serialized_end=2250
-  _globals['_OPTIONTYPE']._serialized_start=2253
-  _globals['_OPTIONTYPE']._serialized_end=2438
-  _globals['_MODELSTATE']._serialized_start=2440
-  _globals['_MODELSTATE']._serialized_end=2558
-  _globals['_ACTIVATION']._serialized_start=2561
-  _globals['_ACTIVATION']._serialized_end=2698
+  _globals['_ACCESS']._serialized_start=2173
+  _globals['_ACCESS']._serialized_end=2267
+  _globals['_OPTIONTYPE']._serialized_start=2270
+  _globals['_OPTIONTYPE']._serialized_end=2455
+  _globals['_MODELSTATE']._serialized_start=2457
+  _globals['_MODELSTATE']._serialized_end=2575
+  _globals['_ACTIVATION']._serialized_start=2578
+  _globals['_ACTIVATION']._serialized_end=2715
   _globals['_GETSERVERINFOREQUEST']._serialized_start=76
   _globals['_GETSERVERINFOREQUEST']._serialized_end=98
   _globals['_GETSERVERINFORESPONSE']._serialized_start=101
@@ -55,29 +55,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMETHODSRESPONSE']._serialized_start=437
   _globals['_LISTMETHODSRESPONSE']._serialized_end=497
   _globals['_METHOD']._serialized_start=500
-  _globals['_METHOD']._serialized_end=681
-  _globals['_OPTION']._serialized_start=684
-  _globals['_OPTION']._serialized_end=929
-  _globals['_OPTIONVALUE']._serialized_start=931
-  _globals['_OPTIONVALUE']._serialized_end=1045
-  _globals['_LISTMODELSREQUEST']._serialized_start=1047
-  _globals['_LISTMODELSREQUEST']._serialized_end=1066
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1068
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1132
-  _globals['_MODELSUMMARY']._serialized_start=1135
-  _globals['_MODELSUMMARY']._serialized_end=1295
-  _globals['_GETMODELREQUEST']._serialized_start=1297
-  _globals['_GETMODELREQUEST']._serialized_end=1353
-  _globals['_GETMODELRESPONSE']._serialized_start=1355
-  _globals['_GETMODELRESPONSE']._serialized_end=1409
-  _globals['_MODEL']._serialized_start=1412
-  _globals['_MODEL']._serialized_end=1941
-  _globals['_TENSORINFO']._serialized_start=1943
-  _globals['_TENSORINFO']._serialized_end=2002
-  _globals['_APPLICABILITY']._serialized_start=2004
-  _globals['_APPLICABILITY']._serialized_end=2107
-  _globals['_OBSTACLE']._serialized_start=2109
-  _globals['_OBSTACLE']._serialized_end=2154
-  _globals['_CATALOGSERVICE']._serialized_start=2701
-  _globals['_CATALOGSERVICE']._serialized_end=3047
+  _globals['_METHOD']._serialized_end=698
+  _globals['_OPTION']._serialized_start=701
+  _globals['_OPTION']._serialized_end=946
+  _globals['_OPTIONVALUE']._serialized_start=948
+  _globals['_OPTIONVALUE']._serialized_end=1062
+  _globals['_LISTMODELSREQUEST']._serialized_start=1064
+  _globals['_LISTMODELSREQUEST']._serialized_end=1083
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1085
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1149
+  _globals['_MODELSUMMARY']._serialized_start=1152
+  _globals['_MODELSUMMARY']._serialized_end=1312
+  _globals['_GETMODELREQUEST']._serialized_start=1314
+  _globals['_GETMODELREQUEST']._serialized_end=1370
+  _globals['_GETMODELRESPONSE']._serialized_start=1372
+  _globals['_GETMODELRESPONSE']._serialized_end=1426
+  _globals['_MODEL']._serialized_start=1429
+  _globals['_MODEL']._serialized_end=1958
+  _globals['_TENSORINFO']._serialized_start=1960
+  _globals['_TENSORINFO']._serialized_end=2019
+  _globals['_APPLICABILITY']._serialized_start=2021
+  _globals['_APPLICABILITY']._serialized_end=2124
+  _globals['_OBSTACLE']._serialized_start=2126
+  _globals['_OBSTACLE']._serialized_end=2171
+  _globals['_CATALOGSERVICE']._serialized_start=2718
+  _globals['_CATALOGSERVICE']._serialized_end=3064
 # @@protoc_insertion_point(module_scope)

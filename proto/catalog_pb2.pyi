@@ -312,6 +312,7 @@ class Method(_message.Message):
     RETURNS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     IN_GRAPH_FIELD_NUMBER: _builtins.int
+    ANYTIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, such as "grad_cam"."""
     title: _builtins.str
@@ -324,6 +325,8 @@ class Method(_message.Message):
     """What it needs from a model."""
     in_graph: _builtins.bool
     """Whether it is one ONNX graph, so that `onnxplain rewrite` can export it."""
+    anytime: _builtins.bool
+    """Whether it takes samples, so that a time budget can end it early."""
     @_builtins.property
     def returns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it gives: "attribution", "heatmap", "native_heatmap", "segments", "coefficients"."""
@@ -343,10 +346,11 @@ class Method(_message.Message):
         returns: _abc.Iterable[_builtins.str] | None = ...,
         options: _abc.Iterable[Global___Option] | None = ...,
         in_graph: _builtins.bool = ...,
+        anytime: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "in_graph", b"in_graph", "name", b"name", "options", b"options", "paper", b"paper", "returns", b"returns", "summary", b"summary", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "anytime", b"anytime", "in_graph", b"in_graph", "name", b"name", "options", b"options", "paper", b"paper", "returns", b"returns", "summary", b"summary", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

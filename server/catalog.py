@@ -142,6 +142,7 @@ def _method(method: Method) -> catalog_pb2.Method:
         returns=method.returns,
         options=[_option(option) for option in method.options],
         in_graph=method.in_graph,
+        anytime=method.anytime,
     )
 
 

@@ -47,6 +47,9 @@ def _print_method(method: Method, environment: Environment) -> None:
     environment.print(f"{method.name}: {method.title} ({method.paper})")
     environment.print(method.summary)
     environment.print(f"needs: {method.access.value}   gives: {', '.join(method.returns)}")
+    if method.anytime:
+        resumed = ", and goes on from a --checkpoint" * method.resumable
+        environment.print(f"takes samples: ends early by --time-budget{resumed}")
     if method.options:
         environment.print("")
         rows = [
@@ -75,6 +78,8 @@ def _as_dict(method: Method) -> dict[str, Any]:
         "access": method.access.value,
         "returns": list(method.returns),
         "in_graph": method.in_graph,
+        "anytime": method.anytime,
+        "resumable": method.resumable,
         "options": [
             {
                 "name": option.name,

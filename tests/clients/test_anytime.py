@@ -10,6 +10,7 @@ import pytest
 from onnxplain.clients.commands.environment import Environment, ProgressBar
 from onnxplain.clients.python import ExplainError
 from onnxplain.explainers import Estimate, Progress
+from onnxplain.graph_rewrites import list_methods
 from onnxplain.proto import explain_pb2
 
 from tests.commands import Ended, Terminal
@@ -89,3 +90,12 @@ def test_the_bar_shows_how_certain_the_map_is():
     shown = terminal.getvalue()
     assert "5/10 ±12 %" in shown
     assert shown.count("±") == 1
+
+
+def test_methods_that_can_end_early_are_listed_as_such(client):
+    can = {one.name for one in list_methods() if one.anytime}
+    assert can == {"lime", "kernel_shap", "rise", "sensitivity", "smooth_grad"}
+    assert {one.name for one in client.list_methods() if one.anytime} == can
+    assert {one["name"] for one in Ended(["methods", "--json"]).json if one["anytime"]} == can
+    assert "ends early by --time-budget, and goes on" in Ended(["methods", "sensitivity"]).out
+    assert "--time-budget" not in Ended(["methods", "grad_cam"]).out
