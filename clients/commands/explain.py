@@ -16,7 +16,7 @@ from .method_options import (
     given_options,
     parse_options,
 )
-from .model_arguments import add_model_arguments
+from .model_arguments import MODEL_HELP, add_model_arguments, given_remote
 from .output_files import OutputFiles, UsageError
 from .target_arguments import count_targets, read_targets, spelled
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
     parser.usage = "%(prog)s MODEL.onnx IMAGE [IMAGE ...] [--method NAME] [option ...]"
     parser.add_argument(
-        "model", metavar="MODEL.onnx", help="the model file; with --server, the model's name there"
+        "model", metavar="MODEL.onnx", help=f"{MODEL_HELP}; with --server, its name there"
     )
     parser.add_argument(
         "images",
@@ -126,6 +126,10 @@ def _check_place(arguments: argparse.Namespace) -> None:
     """Refuse flags that would be without effect."""
     if arguments.server and (arguments.provider != "auto" or arguments.threads):
         raise UsageError("--provider and --threads are the server's own: leave them out here")
+    if arguments.server and given_remote(arguments):
+        raise UsageError(
+            "what is said of models on other servers is the server's own: leave it out"
+        )
     if arguments.server and arguments.score_output:
         raise UsageError(
             "--score-output is for a model loaded here: the server has chosen each model's output"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .environment import Environment, ExitCode
-from .model_arguments import add_model_arguments, load_model
+from .model_arguments import MODEL_HELP, add_model_arguments, load_model
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Applicability, Model, TensorInfo
@@ -24,7 +24,7 @@ _SHOWN_FOLDS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
-    parser.add_argument("model", metavar="MODEL.onnx", help="the model file")
+    parser.add_argument("model", metavar="MODEL.onnx", help=MODEL_HELP)
     add_model_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
