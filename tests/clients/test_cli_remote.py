@@ -27,8 +27,8 @@ def test_a_model_on_another_server_is_explained_as_its_flags_say(image, tmp_path
     assert max(servicer.batches) <= 3
     assert servicer.most_at_once <= 2
     expected = load(model, preprocessing=PREPROCESSING).explain(
-        image, method="rise", n_samples=20, target=1
-    )
+        image, method="rise", n_samples=20, target=1, score="logit"
+    )  # which the flag says are probabilities
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), expected.heatmap, atol=1e-6)
 
 
