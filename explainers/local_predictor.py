@@ -67,7 +67,7 @@ class LocalPredictor:
         weakref.finalize(self, sessions.forget, self._owner)
         exposed, self.interface = expose_scores(original, output)
         own_outputs = {value.name for value in original.graph.output}
-        self._session = Session(exposed.SerializeToString(), provider, threads)
+        self._session = Session(exposed, provider, threads)
         self.inputs = tuple(_tensor_info(value) for value in self._session.inputs)
         self.outputs = tuple(
             _tensor_info(value) for value in self._session.outputs if value.name in own_outputs
@@ -110,7 +110,7 @@ class LocalPredictor:
             if found is None:
                 self._impossible.add(form)
                 return None
-            session = Session(found.model.SerializeToString(), self._provider, self._threads)
+            session = Session(found.model, self._provider, self._threads)
             made = _Masked(session, found.inputs, found.dtype)
             self._sessions.keep(self._owner, form, made, session.n_bytes)
             return made

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime as ort
 from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, Violation
 
 from .control import Control
+from .weights import detach_weights
 
 __all__ = ["Provider", "Session", "available_cpus", "choose_provider"]
 
@@ -83,7 +85,7 @@ class Session:
     Parameters
     ----------
     model
-        The ONNX file's bytes.
+        The model, with all its weights.
     provider
         Execution provider, as `choose_provider` returns it; another one taking its place is an
         error.
@@ -96,14 +98,17 @@ class Session:
         ``MODEL_NOT_RUNNABLE``: onnxruntime does not accept the model.
     """
 
-    def __init__(self, model: bytes, provider: str, threads: int) -> None:
+    def __init__(self, model: onnx.ModelProto, provider: str, threads: int) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY  # what it would log is in the error
         providers = [provider] if provider == CPU else [provider, CPU]
         try:
-            self._session = ort.InferenceSession(model, options, providers=providers)
+            bare, weights = detach_weights(model)
+            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
+            self._session = ort.InferenceSession(bare, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise FailedPrecondition(
                 "MODEL_NOT_RUNNABLE",
@@ -115,7 +120,8 @@ class Session:
                 "PROVIDER_UNAVAILABLE",
                 f"onnxruntime cannot load {provider}; pip install 'onnxplain[cuda]', or use cpu",
             )
-        self.n_bytes = int(_BYTES_KEPT * len(model))
+        n_bytes = len(bare) + sum(array.nbytes for array in weights.values())
+        self.n_bytes = int(_BYTES_KEPT * n_bytes)
         self.inputs: Sequence[Any] = self._session.get_inputs()
         self.outputs: Sequence[Any] = self._session.get_outputs()
 

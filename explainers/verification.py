@@ -64,7 +64,7 @@ def forward_difference(
     outputs = [value.name for value in original.graph.output]
     own = {name: feeds[name] for name in _input_names(original)}
     expected, found = (
-        Session(model.SerializeToString(), CPU, available_cpus()).run(inputs, outputs, Control())
+        Session(model, CPU, available_cpus()).run(inputs, outputs, Control())
         for model, inputs in ((original, own), (changed, feeds))
     )
     return {

@@ -238,8 +238,7 @@ class WhiteBox:
     def _split(self, layer: str | None) -> Parts:
         found = split(self._canonical, layer, self._output)
         trunk, head = (
-            Session(model.SerializeToString(), self._provider, self._threads)
-            for model in (found.trunk, found.head)
+            Session(model, self._provider, self._threads) for model in (found.trunk, found.head)
         )
         return Parts(trunk, head, found)
 
@@ -266,7 +265,7 @@ class WhiteBox:
         note = provenance_of(model)
         assert note is not None
         return _Rewritten(
-            Session(model.SerializeToString(), self._provider, self._threads),
+            Session(model, self._provider, self._threads),
             image=note["image"],
             target=note["target"],
             maps=note["added"] | {"scores": note["score_output"]},
