@@ -48,22 +48,19 @@ def of_standardisation(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> i
 
 
 def of_softmax(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
-    """Return x's multipliers in ``y = e / S``, ``e = exp(x - top)``, ``S`` their sum.
+    """Return x's multipliers in ``y = exp(z)``, ``z = x - lse(x)``.
 
-    ``top`` is the largest of both ends, for it cancels out. Of e the mean of 1 / S and 1 / S0; of
-    S, ``-(e + e0) / (2 S S0)``; where x and x0 are the same to rounding, ``de / dx = e``.
+    The quotient ``L = (y - y0) / (z - z0)`` is the logarithmic mean of y and y0. Both sum to 1, so
+    the sum of ``L (dx - dlse)`` is 0: of lse(x), x has the share ``L / sum L``. In all,
+    ``L (m - sum(m L) / sum L)``, which at ``x = x0`` is the gradient.
     """
-    x, axis = operand(node), attribute(node, "axis", -1)
-    x0 = twin[x]
-    top = op.ReduceMax(op.Max(x, x0), [axis], keepdims=1)
-    e, e0 = op.Exp(op.Sub(x, top)), op.Exp(op.Sub(x0, top))
-    inverse, inverse0 = (
-        op.Reciprocal(op.ReduceSum(value, [axis], keepdims=1)) for value in (e, e0)
-    )
-    of_sum = op.ReduceSum(op.Mul(m, op.Add(e, e0)), [axis], keepdims=1)
-    of_sum = op.Mul(op.Mul(of_sum, inverse), inverse0)
-    of_e = op.Mul(op.Sub(op.Mul(m, op.Add(inverse, inverse0)), of_sum), 0.5)
-    step = op.Sub(x, x0)
+    x, y, axis = operand(node), node.outputs[0], attribute(node, "axis", -1)
+    y0 = twin[y]
+    step = op.Sub(op.LogSoftmax(x, axis=axis), op.LogSoftmax(twin[x], axis=axis))
     told = op.Greater(op.Abs(step), 1e-3)
-    quotient = op.Div(op.Sub(e, e0), op.Where(told, step, op.scalar(1.0, step)))
-    return op.Mul(of_e, op.Where(told, quotient, op.Mul(op.Add(e, e0), 0.5)))
+    quotient = op.Div(op.Sub(y, y0), op.Where(told, step, op.scalar(1.0, step)))
+    mean = op.Where(told, quotient, op.Mul(op.Add(y, y0), 0.5))
+    level = op.Div(
+        op.ReduceSum(op.Mul(m, mean), [axis], keepdims=1), op.ReduceSum(mean, [axis], keepdims=1)
+    )
+    return op.Mul(mean, op.Sub(m, level))
