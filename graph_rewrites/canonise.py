@@ -1,9 +1,9 @@
 """Bringing any ONNX file into one form, so that the rules stay few; the outputs stay the same.
 
 Local functions are inlined, and so are operators that runtimes themselves take apart; opsets below
-21 are raised to 21 (newer ones kept); everything that depends on no input is folded; Identity and
-Dropout disappear; what was exported in training mode is put into inference form; shapes are
-inferred.
+21 are raised to 21 (newer ones kept); everything that depends on no input is folded; loops of few,
+constant steps are written out; Identity and Dropout disappear; what was exported in training mode
+is put into inference form; shapes are inferred.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .training import (
     fold_standardisation,
     note_training,
 )
+from .unrolling import unroll
 from .widening import widen_halves
 
 __all__ = ["OPSET", "canonise"]
@@ -77,6 +78,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
             "forward passes only, such as lime, still work",
         ) from error
     passes.RemoveInitializersFromInputsPass()(canonical)
+    unroll(canonical)
     widen_halves(canonical)
     decode_quantised(canonical)
     _lift_constants(canonical)
@@ -139,7 +141,7 @@ def _fold(model: ir.Model) -> None:
             should_fold=_is_folded,
         )
         _lift_constants(model)
-        more = fold_standardisation(model.graph)
+        more = fold_standardisation(model.graph) | unroll(model)
         passes.RemoveUnusedNodesPass()(model)
         if not more and not any(node.op_type == "Shape" for node in model.graph):
             return

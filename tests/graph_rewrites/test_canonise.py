@@ -190,20 +190,33 @@ def test_a_branch_whose_condition_is_constant_is_inlined(condition, op_type):
     [
         (f"m = ReduceMean <keepdims=0> (x) c = Greater(m, zero) {BRANCHES}", "If"),
         (
-            "y = Loop(n, , x) <body = l (int64 i, bool c, float[N,3,6,6] h) => "
-            "(bool d, float[N,3,6,6] o) { d = Identity(c) o = Relu(h) }>",
+            "m = ReduceMax <keepdims=0> (x) k = Cast <to=7> (m) y = Loop(k, , x) <body = l "
+            "(int64 i, bool c, float[N,3,6,6] h) => (bool c, float[N,3,6,6] o) { o = Relu(h) }>",
+            "Loop",
+        ),
+        (
+            "y = Loop(many, , x) <body = l (int64 i, bool c, float[N,3,6,6] h) => "
+            "(bool c, float[N,3,6,6] o) { o = Relu(h) }>",
             "Loop",
         ),
         (
             "q = ReduceMean(x, axes) w = Loop(n, , q) <body = l (int64 i, bool c, float[1,1,1,1] h)"
-            " => (bool d, float[1,1,1,1] o) { d = Identity(c) u = ReduceMean(x, axes) "
+            " => (bool d, float[1,1,1,1] o) { d = Less(h, zero) u = ReduceMean(x, axes) "
             "o = Add(h, u) }> y = Add(x, w)",
             "Loop",
+        ),
+        (
+            "h = ReduceMax <keepdims=0> (x, one) t = Transpose <perm=[1,0,2,3]> (x) e, r = Scan "
+            "<num_scan_inputs=1, scan_input_axes=[1], body = l (float[3,6,6] s, float[3,6,6] v) => "
+            "(float[3,6,6] u, float[3,6,6] u1) { u = Add(s, v) u1 = Relu(u) }> (h, t) "
+            "y = Relu(r)",
+            "Scan",
         ),
     ],
 )
 def test_control_flow_on_the_way_is_refused_by_name(text, op_type):
     constants = {"zero": np.float32(0), "n": np.array(2), "axes": np.array([0, 1, 2, 3])}
+    constants |= {"many": np.array(65), "one": np.array([0])}
     model = picture_model(text, **constants)
     for node in model.graph.node:
         node.name = f"the_{node.op_type}"
