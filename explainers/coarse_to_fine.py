@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .cells import Cells
 from .control import Estimate
 from .finite_differences import Differences, Floats, Move
 from .sampling import Sampling, Told, relative_error, worst
@@ -89,13 +90,15 @@ def coarse_to_fine(
         if n_squares * _FEWEST <= n_moves:
             break
         side *= 2
-    found = _Found(elements)
+    rows, columns = (np.arange(size) // side for size in (height, width))
+    cells = Cells(np.asarray(rows[:, None] * (columns[-1] + 1) + columns, np.int32))
+    found = _Found(elements, cells)
 
     def estimate(_: int) -> Estimate:
         now = found.map()
         return Estimate(worst(now.relative_error), lambda: now.heatmaps)
 
-    sampling = Sampling(run, "differences", n_moves, estimate, minimum=n_squares)
+    sampling = Sampling(run, "differences", n_moves, estimate, minimum=1)
 
     def measure(squares: list[_Square], n_signs: int) -> bool:
         """Move the squares along so many random signs each; return whether to go on."""
@@ -109,7 +112,15 @@ def coarse_to_fine(
 
     sampling.enough(0)
     n_signs = max(n_moves // n_squares, 1)
-    going = measure(_squares(0, 0, height, width, side), n_signs)
+    whole = _squares(0, 0, height, width, side)
+    going = measure([whole[label] for label in cells.order], n_signs)
+    if found.n_moves < n_squares:
+        run.warn(
+            "NOT_ALL_MEASURED",
+            f"{found.n_moves} of {n_squares} squares were moved; the others have the value of the "
+            "nearest of these",
+        )
+        return found.map()
     found.settle(1)
     n_signs = max(n_signs // 4, _FEWEST)
     while going and found.queue and n_moves - found.n_moves >= 4 * n_signs:
@@ -140,10 +151,10 @@ class _Found:
     are worth.
     """
 
-    def __init__(self, elements: npt.NDArray[np.intp]) -> None:
+    def __init__(self, elements: npt.NDArray[np.intp], cells: Cells) -> None:
         self.n_moves = 0
         self.queue: list[tuple[float, _Square]] = []
-        self._elements = elements
+        self._elements, self._cells = elements, cells
         self._settled: dict[_Square, Floats] = {}  # [2, T]: value and standard error
         self._squares: list[_Square] = []
         self._slopes: list[Floats] = []
@@ -182,6 +193,8 @@ class _Found:
 
     def _values(self, slopes: Floats) -> list[tuple[_Square, Floats]]:
         n_signs = len(slopes) // len(self._squares)
+        if n_signs == 0:  # of the first squares, some
+            slopes, n_signs = self._cells.filled(slopes)[self._cells.order], 1
         each = slopes[: n_signs * len(self._squares)].reshape(n_signs, len(self._squares), -1)
         errors = np.full(each.shape[1:], np.inf)
         if n_signs > 1:

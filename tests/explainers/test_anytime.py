@@ -23,7 +23,7 @@ CASES = {
     "smooth_grad, var": ("smooth_grad", {"n_samples": 60, "variant": "var"}),
     "sensitivity": ("sensitivity", {}),
     "sensitivity, patch": ("sensitivity", {"granularity": "patch", "patch": 2}),
-    "sensitivity, budget": ("sensitivity", {"budget": 700}),
+    "sensitivity, budget": ("sensitivity", {"budget": 1400}),
 }
 each_case = pytest.mark.parametrize(("method", "options"), CASES.values(), ids=CASES)
 
@@ -169,6 +169,14 @@ def test_time_ends_it_with_the_map_of_the_samples_so_far(method, options, second
             np.testing.assert_array_equal(one.heatmap, fewer.heatmap)
         if one.residual is not None:
             assert abs(one.residual) < 1e-9
+
+
+def test_a_budget_ended_before_all_squares_were_moved_has_those_that_were():
+    options = {"budget": 700, "target": 1, "batch_size": 1}
+    (found,) = explain("sensitivity", options, Control(clock=Ticks()), time_budget=9)
+    assert codes(found) == {"STOPPED_EARLY", "NOT_ALL_MEASURED"}
+    (message,) = [one.message for one in found.warnings if one.code == "NOT_ALL_MEASURED"]
+    assert len(np.unique(found.heatmap)) == int(message.split()[0]) < 64
 
 
 def test_every_image_and_every_baseline_has_its_share_of_the_time():
