@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .environment import Environment, ExitCode
 from .method_options import (
@@ -15,7 +15,12 @@ from .method_options import (
 )
 from .model_arguments import add_score_output
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = ["add_arguments", "run"]
+
+_LARGEST_FILE = (1 << 31) - 1  # bytes that ONNX files can have, weights beside them apart
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
     """Write the rewritten model and print its inputs and outputs."""
-    import onnx
     from onnxplain.graph_rewrites import get_method, rewrite
 
     method = get_method(arguments.method)
@@ -52,12 +56,11 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
         output=arguments.score_output,
         **options,
     )
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(rewritten, arguments.output)
     tensors = [
         *(_as_dict("input", value) for value in rewritten.graph.input),
         *(_as_dict("output", value) for value in rewritten.graph.output),
     ]
+    weights = _save(rewritten, arguments.output)
     if arguments.json:
         summary = {"file": str(arguments.output), "method": method.name, "tensors": tensors}
         environment.print_json(summary)
@@ -68,7 +71,23 @@ def run(arguments: argparse.Namespace, environment: Environment) -> ExitCode:
         ]
         environment.print_table(("", "name", "type", "shape"), rows)
         environment.say(f"wrote {arguments.output}: {len(rewritten.graph.node)} nodes")
+        if weights is not None:
+            environment.say(f"wrote {weights}: its weights, to be kept beside it")
     return ExitCode.OK
+
+
+def _save(model: onnx.ModelProto, path: Path) -> Path | None:
+    """Write the model, and return the file of its weights if it is too large to hold them."""
+    import onnx
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if model.ByteSize() <= _LARGEST_FILE:
+        onnx.save_model(model, path)
+        return None
+    weights = path.with_name(f"{path.name}.data")
+    weights.unlink(missing_ok=True)  # onnx would append to it
+    onnx.save_model(model, path, save_as_external_data=True, location=weights.name)
+    return weights
 
 
 def _as_dict(kind: str, value: Any) -> dict[str, Any]:

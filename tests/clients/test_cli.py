@@ -183,6 +183,26 @@ def test_rewrite_writes_a_model_that_any_runtime_runs(model, tmp_path):
     assert "heatmap" in ended.out
 
 
+def test_rewrite_puts_weights_beside_a_model_too_large_for_one_file(model, tmp_path, monkeypatch):
+    argv = ["rewrite", model, "--method", "gradient", "-o"]
+    assert Ended([*argv, tmp_path / "whole.onnx"]).code == 0
+    monkeypatch.setattr("onnxplain.clients.commands.rewrite._LARGEST_FILE", 1000)
+    out, beside = tmp_path / "x.onnx", tmp_path / "x.onnx.data"
+    beside.write_bytes(bytes(99_999))  # of an earlier run
+    ended = Ended([*argv, out])
+    assert ended.code == 0
+    assert str(beside) in ended.err
+    assert beside.stat().st_size < 50_000
+    feeds = {"image": np.ones((1, 3, 32, 32), np.float32), "target": np.array([2])}
+    expected, found = (
+        ort.InferenceSession(path).run(["attribution"], feeds)
+        for path in (tmp_path / "whole.onnx", out)
+    )
+    np.testing.assert_array_equal(found, expected)
+    again = Ended(["inspect", out, "--json"])
+    assert again.code == 0, again.err
+
+
 def test_rewrite_writes_a_model_that_weighs_classes(model, tmp_path):
     out = tmp_path / "x.onnx"
     argv = ["rewrite", model, "--method", "gradient", "--target-kind", "weights", "-o", out]
