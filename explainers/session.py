@@ -106,8 +106,7 @@ class Session:
         providers = [provider] if provider == CPU else [provider, CPU]
         try:
             bare, weights = detach_weights(model)
-            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-            options.add_external_initializers(list(weights), values)
+            options.add_external_initializers(list(weights), list(weights.values()))
             self._session = ort.InferenceSession(bare, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise FailedPrecondition(
@@ -120,7 +119,7 @@ class Session:
                 "PROVIDER_UNAVAILABLE",
                 f"onnxruntime cannot load {provider}; pip install 'onnxplain[cuda]', or use cpu",
             )
-        n_bytes = len(bare) + sum(array.nbytes for array in weights.values())
+        n_bytes = len(bare) + sum(value.tensor_size_in_bytes() for value in weights.values())
         self.n_bytes = int(_BYTES_KEPT * n_bytes)
         self.inputs: Sequence[Any] = self._session.get_inputs()
         self.outputs: Sequence[Any] = self._session.get_outputs()

@@ -6,67 +6,45 @@ that making a session does.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto
+from onnxplain.graph_rewrites import without_weights
 
 __all__ = ["detach_weights"]
 
 _LARGE = 1 << 10  # bytes; below it, a tensor is as well left where it is
-_TYPES = frozenset({
-    TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8,
-    TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.UINT32, TensorProto.INT64,
-    TensorProto.UINT64, TensorProto.BOOL,
-})  # fmt: skip
 
 
-def detach_weights(model: onnx.ModelProto) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def detach_weights(model: onnx.ModelProto) -> tuple[bytes, dict[str, ort.OrtValue]]:
     """Return the model's bytes without its large initializers, and these by name.
 
     The model is not changed. In the bytes, the tensors that are missing are external data.
     """
-    bare, weights = onnx.ModelProto(), {}
     used = {name for node in model.graph.node for name in node.input}
-    _copy(model, bare, without="graph")
-    _copy(model.graph, bare.graph, without="initializer")
-    for tensor in model.graph.initializer:
-        array = _array(tensor) if tensor.name in used else None
-        if array is None:
-            bare.graph.initializer.append(tensor)
+    bare, taken = without_weights(model, _LARGE)
+    weights = {}
+    for place in bare.graph.initializer:
+        tensor = taken.get(place.name)
+        if tensor is None:
             continue
-        weights[tensor.name] = array
-        place = bare.graph.initializer.add(
-            name=tensor.name,
-            data_type=tensor.data_type,
-            dims=tensor.dims,
-            data_location=TensorProto.EXTERNAL,
-        )
+        array = _array(tensor)
+        if array is None or tensor.name not in used:  # onnxruntime drops those unused by itself
+            place.CopyFrom(tensor)
+            continue
+        place.data_location = TensorProto.EXTERNAL
         place.external_data.add(key="location", value="weights")
+        weights[tensor.name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            array, tensor.data_type
+        )
     return bare.SerializeToString(), weights
 
 
-def _copy(source: Any, target: Any, *, without: str) -> None:
-    for field, value in source.ListFields():
-        if field.name == without:
-            continue
-        place = getattr(target, field.name)
-        if hasattr(place, "MergeFrom"):
-            place.MergeFrom(value)
-        else:
-            setattr(target, field.name, value)
-
-
-def _array(tensor: TensorProto) -> npt.NDArray[Any] | None:
-    """Return a large tensor's array; ``None`` where it is to stay in the file."""
-    if tensor.data_type not in _TYPES or not tensor.HasField("raw_data"):
-        return None
+def _array(tensor: TensorProto) -> np.ndarray | None:
+    """Return the tensor's array; ``None`` where its data does not fill its shape."""
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    n_bytes = math.prod(tensor.dims) * dtype.itemsize
-    if n_bytes <= _LARGE:
+    try:
+        return np.frombuffer(tensor.raw_data, dtype).reshape(tensor.dims)
+    except ValueError:
         return None
-    data = tensor.raw_data
-    return np.frombuffer(data, dtype).reshape(tensor.dims) if len(data) == n_bytes else None

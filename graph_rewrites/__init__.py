@@ -28,6 +28,7 @@ from .option import Help, Option, Range, in_words, one_by_one
 from .rewriting import Maps, Rewriting, TargetKind
 from .splitting import Split, split
 from .training import training_notices
+from .weights import without_weights
 
 __all__ = [
     "Access",
@@ -74,4 +75,5 @@ __all__ = [
     "rewrite_canonical",
     "split",
     "training_notices",
+    "without_weights",
 ]

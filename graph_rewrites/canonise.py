@@ -8,6 +8,8 @@ is put into inference form; shapes are inferred.
 
 from __future__ import annotations
 
+import math
+
 import onnx
 import onnx.inliner
 import onnx.shape_inference
@@ -16,9 +18,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 
+from .builder import constant_ints
 from .dequantising import decode_quantised
 from .errors import FailedPrecondition
-from .sizes import fold_sizes
+from .sizes import fold_sizes, tell_apart
 from .training import (
     batch_statistics_fixed,
     dropout_removed,
@@ -26,6 +29,7 @@ from .training import (
     note_training,
 )
 from .unrolling import unroll
+from .weights import without_weights
 from .widening import widen_halves
 
 __all__ = ["OPSET", "canonise"]
@@ -55,12 +59,10 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     FailedPrecondition
         ``NOT_CONVERTIBLE`` when the file cannot be brought to opset 21.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model)
+    proto, weights = without_weights(model, _LARGE)  # the converters copy all again and again
     proto.ir_version = max(
         proto.ir_version, IR_VERSION
     )  # below 4 the converter wants all as inputs
-    weights = _take_weights(proto)
     try:
         if proto.functions:
             proto = onnx.inliner.inline_local_functions(proto)
@@ -68,8 +70,9 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
         proto = _taken_apart(proto)
         if _opset(proto) < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
-        _put_weights(proto, weights)
         canonical = ir.from_proto(proto)
+        for name, tensor in weights.items():
+            canonical.graph.initializers[name].const_value = ir.from_proto(tensor)
     except (onnx.version_converter.ConvertError, RuntimeError, ValueError, TypeError) as error:
         raise FailedPrecondition(
             "NOT_CONVERTIBLE",
@@ -78,6 +81,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
             "forward passes only, such as lime, still work",
         ) from error
     passes.RemoveInitializersFromInputsPass()(canonical)
+    tell_apart(canonical.graph)
     unroll(canonical)
     widen_halves(canonical)
     decode_quantised(canonical)
@@ -90,22 +94,6 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     _infer_shapes(canonical)
     note_training(canonical, trained)
     return ir.to_proto(canonical)
-
-
-def _take_weights(proto: onnx.ModelProto) -> dict[str, bytes]:
-    """Take the large initialisers' data out, which the converters would copy again and again."""
-    taken = {}
-    for tensor in proto.graph.initializer:
-        if len(tensor.raw_data) > _LARGE:
-            taken[tensor.name] = tensor.raw_data
-            tensor.ClearField("raw_data")
-    return taken
-
-
-def _put_weights(proto: onnx.ModelProto, taken: dict[str, bytes]) -> None:
-    for tensor in proto.graph.initializer:
-        if tensor.name in taken:
-            tensor.raw_data = taken[tensor.name]
 
 
 def _taken_apart(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -149,7 +137,10 @@ def _fold(model: ir.Model) -> None:
 
 def _is_folded(node: ir.Node) -> bool | None:
     """Return what is to be folded, beside what always is; of several outputs nothing can be."""
-    return False if len(node.outputs) > 1 else node.op_type == "ConstantOfShape" or None
+    if len(node.outputs) > 1:
+        return False
+    sizes = constant_ints(node, 0) if node.op_type == "ConstantOfShape" else None
+    return True if sizes is not None and math.prod(sizes) <= _FOLD_LIMIT else None
 
 
 def _infer_shapes(model: ir.Model) -> None:
