@@ -12,7 +12,7 @@ import onnx_ir as ir
 from .builder import attribute, constant_array, constant_ints
 from .patterns.surgery import constant
 
-__all__ = ["fold_sizes"]
+__all__ = ["fold_sizes", "tell_apart"]
 
 Sizes = npt.NDArray[Any]
 """Numbers and dynamic sizes, ``[]`` or ``[n]``."""
@@ -24,6 +24,29 @@ class _Dynamic:
 
     axis: int
     name: str | None
+
+
+def tell_apart(graph: ir.Graph) -> None:
+    """Give axes of an input that share a name names of their own: some exporters call all alike.
+
+    Elsewhere in the graph such a name says nothing, and is taken away.
+    """
+    shared = set()
+    for value in graph.inputs:
+        names = [_name(size) for size in value.shape or ()]
+        twice = {name for name in names if name is not None and names.count(name) > 1}
+        shared |= twice
+        if twice:
+            value.shape = ir.Shape(
+                f"{name}_{axis}" if name in twice else size
+                for axis, (size, name) in enumerate(zip(value.shape or (), names, strict=True))
+            )
+    for node in graph if shared else ():
+        for value in node.outputs:
+            if value.shape is not None and shared & {_name(size) for size in value.shape}:
+                value.shape = ir.Shape(
+                    None if _name(size) in shared else size for size in value.shape
+                )
 
 
 def fold_sizes(graph: ir.Graph) -> None:
@@ -49,16 +72,22 @@ def fold_sizes(graph: ir.Graph) -> None:
             known[output] = sizes
 
 
+def _name(size: int | ir.SymbolicDim) -> str | None:
+    return None if isinstance(size, int) else size.value
+
+
 def _selected(node: ir.Node, known: dict[ir.Value, Sizes]) -> Sizes | None:
     """Return the sizes that a node passes on, ``None`` where it does something else."""
     if node.op_type == "Shape":
         return _shape(node)
     if not any(value in known for value in node.inputs):
         return None
-    parts = [_operand(value, known) for value in node.inputs]
-    if node.op_type == "Concat" and not any(part is None or part.ndim == 0 for part in parts):
-        return np.concatenate([part for part in parts if part is not None])
-    sizes = parts[0] if parts else None
+    if node.op_type == "Concat":
+        parts = [_operand(value, known) for value in node.inputs]
+        whole = [part for part in parts if part is not None and part.ndim == 1]
+        return np.concatenate(whole) if len(whole) == len(parts) else None
+    first = node.inputs[0]
+    sizes = None if first is None else known.get(first)
     if sizes is None:
         return None
     match node.op_type:
@@ -66,12 +95,16 @@ def _selected(node: ir.Node, known: dict[ir.Value, Sizes]) -> Sizes | None:
             return sizes
         case "Cast" if attribute(node, "to") == ir.DataType.INT64:
             return sizes
-        case "Squeeze" | "Unsqueeze" if sizes.size == 1:
-            return sizes.reshape([] if node.op_type == "Squeeze" else [1])
-        case "Gather":
+        case "Squeeze" if sizes.size == 1:
+            return sizes.reshape([])
+        case "Unsqueeze" if sizes.ndim == 0:
+            return sizes.reshape([1])
+        case "Gather" if sizes.ndim == 1:
             places = constant_array(node.inputs[1])
-            fits = places is not None and places.ndim < 2
-            return np.asarray(sizes[places], object) if fits else None
+            if places is None or places.ndim > 1:
+                return None
+            inside = (places >= -sizes.size) & (places < sizes.size)
+            return np.asarray(sizes[places], object) if inside.all() else None
         case "Slice":
             return _sliced(node, sizes)
     return None
@@ -82,22 +115,22 @@ def _shape(node: ir.Node) -> Sizes | None:
     if x is None or x.shape is None:
         return None
     sizes = [
-        size if isinstance(size, int) else _Dynamic(axis, size.value)
+        size if isinstance(size, int) else _Dynamic(axis, _name(size))
         for axis, size in enumerate(x.shape)
     ]
     return np.array(sizes, object)[attribute(node, "start", 0) : attribute(node, "end")]
 
 
 def _operand(value: ir.Value | None, known: dict[ir.Value, Sizes]) -> Sizes | None:
-    array = None if value is None else known.get(value, constant_array(value))
-    return array if array is not None and array.ndim < 2 else None
+    return None if value is None else known.get(value, constant_array(value))
 
 
 def _sliced(node: ir.Node, sizes: Sizes) -> Sizes | None:
     starts, ends, steps = (constant_ints(node, index) for index in (1, 2, 4))
-    if not starts or not ends or (steps is None and len(node.inputs) > 4):
+    if sizes.ndim == 0 or not starts or not ends or (steps is None and len(node.inputs) > 4):
         return None
-    return np.asarray(sizes[starts[0] : ends[0] : steps[0] if steps else 1])
+    step = steps[0] if steps else 1
+    return np.asarray(sizes[starts[0] : ends[0] : step]) if step else None
 
 
 def _fix_target(graph: ir.Graph, node: ir.Node, known: dict[ir.Value, Sizes]) -> None:
@@ -106,10 +139,10 @@ def _fix_target(graph: ir.Graph, node: ir.Node, known: dict[ir.Value, Sizes]) ->
     sizes = None if target is None else known.get(target)
     if x is None or target is None or sizes is None or attribute(node, "allowzero", 0):
         return
-    own = [] if x.shape is None else [getattr(size, "value", None) for size in x.shape]
+    own = {axis: _Dynamic(axis, _name(size)) for axis, size in enumerate(x.shape or ())}
     fixed = [
-        0 if isinstance(size, _Dynamic) and size == _Dynamic(axis, name) and name else size
-        for axis, (size, name) in enumerate(zip(sizes, own + [None] * len(sizes), strict=False))
+        0 if size == own.get(axis) and size.name is not None else size
+        for axis, size in enumerate(sizes)
     ]
     left = [axis for axis, size in enumerate(fixed) if isinstance(size, _Dynamic)]
     if len(left) == 1 and -1 not in fixed:

@@ -166,6 +166,19 @@ def test_only_the_batch_stays_unknown(text):
         np.testing.assert_allclose(found, given, rtol=1e-6)
 
 
+def test_sizes_of_one_name_may_differ():
+    text = "s = Shape(x) t = Transpose <perm=[0,1,3,2]> (x) r = Reshape(t, s) y = Mul(r, x)"
+    model = picture_model(text)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = "None"
+    feeds = {"x": np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype(np.float32)}
+    given, found = (
+        ort.InferenceSession(m.SerializeToString()).run(["scores"], feeds)
+        for m in (model, canonise(model))
+    )
+    np.testing.assert_allclose(found, given, rtol=1e-6)
+
+
 def test_dropout_in_inference_mode_leaves_no_word():
     text = "z = Relu(x) y = Dropout(z, rate, no)"
     model = picture_model(text, **STATISTICS, no=np.array(False))
