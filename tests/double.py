@@ -158,13 +158,22 @@ CORRECTED = [
 
 def evaluate(model, feeds):
     """Return the outputs by name of a model run in double."""
-    evaluator = ReferenceEvaluator(in_double(model), new_ops=CORRECTED)
-    wide = {
-        name: array.astype(np.float64) if array.dtype == np.float32 else array
-        for name, array in feeds.items()
-    }
-    with np.errstate(all="ignore"):
-        return dict(zip(evaluator.output_names, evaluator.run(None, wide), strict=True))
+    return evaluator(model)(feeds)
+
+
+def evaluator(model):
+    """Return a function from a model's inputs to its outputs, by name, in double."""
+    made = ReferenceEvaluator(in_double(model), new_ops=CORRECTED)
+
+    def run(feeds):
+        wide = {
+            name: array.astype(np.float64) if array.dtype == np.float32 else array
+            for name, array in feeds.items()
+        }
+        with np.errstate(all="ignore"):
+            return dict(zip(made.output_names, made.run(None, wide), strict=True))
+
+    return run
 
 
 def central_differences(scores, x, target, step=1e-5):

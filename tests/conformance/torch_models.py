@@ -18,7 +18,6 @@ import logging
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -29,9 +28,9 @@ import torchvision
 from onnxplain.graph_rewrites import OnnxplainError, canonise, get_method, read_model
 from onnxplain.graph_rewrites.assembling import rewrite_canonical
 
+from tests.conformance.page import table, write_section
 from tests.double import evaluate
 
-PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 TORCHVISION = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet",
     "inception_v3", "maxvit_t", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_large",
@@ -144,29 +143,22 @@ def compare(name: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def page(rows: list[tuple[str, ...]]) -> str:
-    """Return docs/coverage.md."""
+def section(rows: list[tuple[str, ...]]) -> str:
+    """Return what docs/coverage.md says."""
     header = (
         "model", "nodes", "forward", "rules", "ours", "PyTorch's", "within the bar", "rewritten in",
     )  # fmt: skip
-    table = [header, ("---",) * len(header), *rows]
-    return "\n".join(
-        [
-            "# Coverage",
-            "",
-            "Written by `python -m tests.conformance.torch_models`: models of many families, "
-            f"exported by PyTorch {torch.__version__}, torchvision {torchvision.__version__} and "
-            f"timm {timm.__version__}, their input gradients compared with PyTorch's in float64, "
-            "as relative errors in L2. *forward*: the rewritten model's scores in onnxruntime. "
-            "*rules*: the rewritten graph in double precision. *ours*, *PyTorch's*: float32, the "
-            f"mean over {INPUTS} inputs: a ReLU that rounding flips moves either by a lot. "
-            f"The bar is {EXACT:g} for the rules and, in float32, "
-            f"{FACTOR} times PyTorch's or {LIMIT:g}. Weights are seeded and random.",
-            "",
-            *(f"| {' | '.join(row)} |" for row in table),
-            "",
-        ]
+    text = (
+        "Written by `python -m tests.conformance.torch_models`: models of many families, "
+        f"exported by PyTorch {torch.__version__}, torchvision {torchvision.__version__} and "
+        f"timm {timm.__version__}, their input gradients compared with PyTorch's in float64, "
+        "as relative errors in L2. *forward*: the rewritten model's scores in onnxruntime. "
+        "*rules*: the rewritten graph in double precision. *ours*, *PyTorch's*: float32, the "
+        f"mean over {INPUTS} inputs: a ReLU that rounding flips moves either by a lot. "
+        f"The bar is {EXACT:g} for the rules and, in float32, "
+        f"{FACTOR} times PyTorch's or {LIMIT:g}. Weights are seeded and random."
     )
+    return f"{text}\n\n{table(header, rows)}"
 
 
 def main() -> int:
@@ -188,7 +180,7 @@ def main() -> int:
         rows.append(row)
         print(*row, flush=True)
     if not names:
-        PAGE.write_text(page(rows), "utf-8")
+        write_section("Models exported by PyTorch", section(rows))
     return 1 if failed else 0
 
 
