@@ -32,14 +32,14 @@ from onnxplain.graph_rewrites.patterns import Folded, folded
 from .control import Control
 from .explanation import Notice
 from .run import Result
-from .session import Session
+from .session import CPU, Session
 from .session_cache import SHARED, SessionCache
 
 __all__ = ["Parts", "WhiteBox"]
 
 Array = npt.NDArray[Any]
 
-_ROWS = 8
+_ROWS, _ROWS_ON_CPU = 8, 2  # on a CPU, more take longer for each
 _GIVEN = ("baseline", "high", "low", "seed")  # options that say what a graph is fed, not what it is
 
 
@@ -109,7 +109,7 @@ class WhiteBox:
     @property
     def batch_size(self) -> int:
         """Rows of one pass."""
-        return self._fixed_batch or _ROWS
+        return self._fixed_batch or (_ROWS_ON_CPU if self._provider == CPU else _ROWS)
 
     @functools.cached_property
     def feature_layer(self) -> str | None:
@@ -222,7 +222,7 @@ class WhiteBox:
             feeds,
             outputs,
             control,
-            batch_size=self._fixed_batch or batch_size or _ROWS,
+            batch_size=self._fixed_batch or batch_size or self.batch_size,
             fixed=self._fixed_batch is not None,
             shared=shared,
         )

@@ -73,13 +73,14 @@ def integrate(
 ) -> Floats:
     """Return the integral ``[*input]`` along the path from ``start`` ``[1, ...]`` to ``run.x``."""
     positions, weights = nodes_and_weights(n_steps, quadrature)
-    way = run.x.astype(np.float64) - start
+    way = run.x - start.astype(run.x.dtype)
     total = np.zeros(run.x.shape[1:])
     steps = len(positions)
     for first in range(0, steps, run.batch_size):
         run.control.report("steps", targets_done * steps + first, len(run.targets) * steps)
         part = slice(first, first + run.batch_size)
-        points = (start + positions[part, None, None, None] * way).astype(run.x.dtype)
+        shares = positions[part, None, None, None].astype(run.x.dtype)
+        points = start.astype(run.x.dtype) + shares * way
         gradients = run.gradients(points, target, score)
         total += np.tensordot(weights[part], gradients.astype(np.float64), 1)
     run.control.report("steps", (targets_done + 1) * steps, len(run.targets) * steps)

@@ -7,7 +7,8 @@ Per axis, with stride s, dilation d, K taps and ``p`` zeros padded in front, a c
 
 At stride 1 that is the correlation of dy with the flipped kernel, an ordinary convolution. At
 larger strides it is ConvTranspose; but runtimes execute that slowly for several groups, so there
-s - 1 zeros are put between the values of dy, and stride 1 is left.
+s - 1 zeros are put between the values of dy, and stride 1 is left. Of a kernel of one tap, they are
+put between the results.
 """
 
 from __future__ import annotations
@@ -155,11 +156,14 @@ def convolution_adjoint(
         ``[N, C, *x spatial]``.
     """
     strided = any(stride > 1 for stride in win.strides)
-    if strided and group == 1:
+    pointwise = {*win.kernel} == {1} and not any((*win.pads_begin, *win.pads_end, *win.open))
+    if strided and group == 1 and not pointwise:
         return _transposed(op, dy, modify(op, weight), win, x, y)
+    flipped = op.constant(_flipped(np.asarray(constant_array(weight)), group))
+    if strided and group == 1:
+        return _spread(op, op.Conv(dy, modify(op, flipped)), win, x, y)
     if strided:
         dy = _with_zeros(op, dy, win.strides, y)
-    flipped = op.constant(_flipped(np.asarray(constant_array(weight)), group))
     return _correlated(op, dy, modify(op, flipped), group, win, x, y)
 
 
@@ -172,6 +176,16 @@ def _with_zeros(op: Builder, value: ir.Value, strides: Sequence[int], y: ir.Valu
     repeats = op.Concat([1, 1], op.Shape(y, start=2), axis=0) if None in known else known
     mask = op.Tile(op.constant(corner), repeats)
     return op.Mul(repeat(op, value, strides), op.CastLike(mask, value))
+
+
+def _spread(op: Builder, dx: ir.Value, win: Window, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Return where a kernel of one tap took its inputs, ``[N, C, *y spatial]``, as long as x."""
+    whole = _with_zeros(op, dx, win.strides, y)
+    lengths = [
+        None if out is None else s * out for s, out in zip(win.strides, dims(y)[2:], strict=True)
+    ]
+    exact = None not in lengths and lengths == [*dims(x)[2:]]
+    return whole if exact else _cut(op, whole, [0] * len(lengths), win, x)
 
 
 def repeat(op: Builder, value: ir.Value, times: Sequence[int]) -> ir.Value:
