@@ -273,6 +273,11 @@ def _bounds(
             )
         each = np.broadcast_to(np.asarray(values, np.float32), channels)
         ends.append(each.reshape(shape))
+    if (ends[0] > ends[1]).any():
+        message = "low is above high"
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE", message, violations=[Violation("low", message)]
+        )
     return ends[0], ends[1]
 
 

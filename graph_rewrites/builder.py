@@ -45,6 +45,8 @@ class Builder:
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             name = f"onnxplain/constant_{len(self.graph.initializers)}"
+            while name in self.graph.initializers:
+                name += "_"
             self._constants[key] = self._op.initializer(ir.tensor(array, name=name), name)
         return self._constants[key]
 

@@ -185,7 +185,8 @@ def _first(nodes: Sequence[ir.Node], side: str) -> list[ir.Node]:
 
 def _fits(pattern: str, node: ir.Node) -> bool:
     kinds = _DENSE if node.op_type in _DENSE else (node.op_type,)
-    return pattern in kinds or fnmatchcase(label(node), pattern)
+    name = label(node)
+    return pattern in (*kinds, name) or fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def _refuse_idle(overrides: Sequence[tuple[str, str]], linear: Sequence[ir.Node]) -> None:

@@ -63,6 +63,7 @@ def read_model(
         path = Path(source)
         model = _parse(_read_file(path, max_bytes), max_bytes)
         folder = path.resolve().parent
+    _call_standard_by_no_name(model)
     _check_domains(model, frozenset(allow_domains))
     _load_external_data(model, folder, max_bytes)
     _check_opset(model)
@@ -176,6 +177,23 @@ def _check_opset(model: onnx.ModelProto) -> None:
             "it again with a newer one",
             metadata={"opset": str(version)},
         )
+
+
+def _call_standard_by_no_name(model: onnx.ModelProto) -> None:
+    """Call the domain ``ai.onnx`` as most files do: by the empty name."""
+    spelled = [entry for entry in model.opset_import if entry.domain == "ai.onnx"]
+    plain = any(entry.domain == "" for entry in model.opset_import)
+    for entry in spelled:
+        if plain:
+            model.opset_import.remove(entry)
+        entry.domain = ""
+    waiting = [model.graph.node, *(function.node for function in model.functions)]
+    while waiting:
+        for node in waiting.pop():
+            if node.domain == "ai.onnx":
+                node.domain = ""
+            for given in node.attribute:
+                waiting += [graph.node for graph in (given.g, *given.graphs) if graph.node]
 
 
 def _forget_negative_sizes(model: onnx.ModelProto) -> None:

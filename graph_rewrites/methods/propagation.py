@@ -20,8 +20,8 @@ from onnxplain.graph_rewrites.paths import nodes_between
 from onnxplain.graph_rewrites.patterns import simplify
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 from onnxplain.graph_rewrites.rules.bounds import ImageBounds
-from onnxplain.graph_rewrites.rules.layers import is_layer
-from onnxplain.graph_rewrites.rules.relevance import Propagation, is_mergeable, relevance_table
+from onnxplain.graph_rewrites.rules.layers import is_layer, is_mergeable
+from onnxplain.graph_rewrites.rules.relevance import Propagation, relevance_table
 from onnxplain.graph_rewrites.rules.relevance_rules import is_not_negative
 
 __all__ = ["Readings", "propagated"]
@@ -30,6 +30,7 @@ _SHARING = (
     "Add", "AveragePool", "BatchNormalization", "GlobalAveragePool", "Mean", "ReduceMean",
     "ReduceSum", "Resize", "Sub", "Sum",
 )  # fmt: skip
+_CENTRING = ("InstanceNormalization", "LayerNormalization")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,9 @@ def propagated(
     wrt = [anatomy.pixels if features is None else features.value, *read]
     arrived, *inner = backward(op, relevance_table(propagation), {anatomy.logits: relevance}, wrt)
     given = _sum(op, relevance)
-    maps = {"residual": op.Sub(_sum(op, arrived), given)}
+    maps = {}
+    if features is None or features.value in bottlenecks(nodes, anatomy):
+        maps["residual"] = op.Sub(_sum(op, arrived), given)  # beside other ways no sum is claimed
     if features is None:
         maps |= {
             "attribution": arrived,
@@ -136,12 +139,15 @@ def _tell_what_brings_signs(rewriting: Rewriting, nodes: Sequence[ir.Node], how:
     signed = [
         label(node)
         for node in nodes
-        if node.op_type in _SHARING
-        and not (node.op_type == "Add" and how.add == "zplus")
-        and not (how.batch_norm == "merge" and is_mergeable(node))
-        and not all(
-            value is None or is_not_negative(value) or constant_array(value) is not None
-            for value in node.inputs
+        if node.op_type in _CENTRING
+        or (
+            node.op_type in _SHARING
+            and not (node.op_type == "Add" and how.add == "zplus")
+            and not (how.batch_norm == "merge" and is_mergeable(node))
+            and not all(
+                value is None or is_not_negative(value) or constant_array(value) is not None
+                for value in node.inputs
+            )
         )
     ]
     if signed:

@@ -17,7 +17,7 @@ from .surgery import Folded, become, constant
 
 __all__ = ["gather_affine", "merge_affine"]
 
-_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_TAKING = ("Conv", "ConvTranspose", "Gemm")  # layers that relevance lets take in what is before
 
 
 class Affine(NamedTuple):
@@ -72,7 +72,7 @@ def _feeds_layers(node: ir.Node) -> bool:
     y = node.outputs[0]
     users = [user for user, index in y.uses() if index == 0]
     every = len(users) == len(y.uses()) and not y.is_graph_output()
-    return bool(users) and every and all(user.op_type in _LINEAR[:3] for user in users)
+    return bool(users) and every and all(user.op_type in _TAKING for user in users)
 
 
 def _affine(node: ir.Node) -> Affine | None:
@@ -138,7 +138,7 @@ def _merge(graph: ir.Graph, layer: ir.Node, node: ir.Node, affine: Affine) -> bo
     slope = np.broadcast_to(affine.slope, count)
     given = layer.inputs[2] if len(layer.inputs) > 2 else None
     bias = np.zeros(1) if given is None else constant_array(given)
-    if bias is None or bias.size not in (1, count):
+    if bias is None or not (bias.size == 1 or bias.shape[-1] == bias.size == count):
         return False
     new_weight = _scaled(weight, slope, axis, group)
     new_bias = np.broadcast_to(bias.reshape(-1) * slope + affine.shift, count)
@@ -147,7 +147,8 @@ def _merge(graph: ir.Graph, layer: ir.Node, node: ir.Node, affine: Affine) -> bo
     inputs.append(constant(graph, f"{stem}/merged_bias", new_bias, weight.dtype))
     attributes = {name: attribute(layer, name) for name in layer.attributes}
     name = layer.name
-    become(graph, node, layer.op_type, inputs, attributes)
+    op_type = "Gemm" if layer.op_type == "MatMul" else layer.op_type
+    become(graph, node, op_type, inputs, attributes)
     node.name = name
     return True
 
@@ -161,7 +162,8 @@ def _output_axis(layer: ir.Node, weight: np.ndarray) -> int | None:
     plain = attribute(layer, "alpha", 1.0) == 1.0 and attribute(layer, "beta", 1.0) == 1.0
     if layer.op_type == "Gemm" and plain and not attribute(layer, "transA", 0):
         return 0 if attribute(layer, "transB", 0) else 1
-    return None
+    matrices = layer.op_type == "MatMul" and weight.ndim == rank(layer.outputs[0]) == 2
+    return 1 if matrices else None
 
 
 def _scaled(weight: np.ndarray, slope: np.ndarray, axis: int, group: int) -> np.ndarray:

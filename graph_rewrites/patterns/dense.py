@@ -48,7 +48,9 @@ def take_bias(graph: ir.Graph) -> list[Folded]:
             continue
         weight = constant_array(layer.inputs[1])
         alone = len(y.uses()) == 1 and not y.is_graph_output()
-        if weight is None or not alone or bias.size != weight.shape[1]:
+        if weight is None or not alone or bias.ndim > 2:
+            continue
+        if bias.shape[-1:] != weight.shape[1:] or bias.size != weight.shape[1]:
             continue
         value = constant(graph, f"{label(layer)}/bias", bias.reshape(-1), bias.dtype)
         folded.append(Folded(label(node), label(layer)))

@@ -51,13 +51,13 @@ def _parameters(divisor: ir.Value, x: ir.Value) -> dict[str, float | int] | None
         return None
     kernel = attribute(pool, "kernel_shape")
     plain = set(attribute(pool, "strides", [1])) | set(attribute(pool, "dilations", [1])) == {1}
-    if len(kernel) not in (2, 3) or set(kernel[1:]) != {1} or not plain:
+    if len(kernel) not in (2, 3) or {*kernel[1:]} != {1} or kernel[0] == 1 or not plain:
         return None
     before, source = _window(pool, kernel[0])
     if before is None or not _is_square(_before_moves(source), x):
         return None
-    if dims(source)[2:3] != dims(x)[1:2]:  # the channels must lie along the window's axis
-        return None
+    if dims(source)[1:3] != (1, *dims(x)[1:2]) or source is _before_moves(source):
+        return None  # the channels must have been moved to the window's axis
     return {"size": kernel[0], "alpha": alpha, "beta": beta, "bias": bias}
 
 

@@ -24,7 +24,7 @@ from .tables import gradient
 
 __all__ = ["Differences", "difference_table"]
 
-_MAXIMA = ("GlobalMaxPool", "MaxPool", "Max", "Min")
+_MAXIMA = ("GlobalMaxPool", "MaxPool", "Max", "Min", "ReduceMax", "ReduceMin")
 _PRODUCTS = ("Einsum", "Gemm", "MatMul", "Mul")
 _SMALL = 1e-6
 
@@ -116,9 +116,9 @@ def difference_table(how: Differences) -> RuleTable:
     def maximum(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
         """Share between the winners at both ends: Captum's rule, overlaps added up."""
         varying = [value for value in node.inputs if value in how.twin.values]
-        if len(node.inputs) > 1 and len(varying) == 1:  # beside constants, an activation
+        if node.op_type in ("Max", "Min") and len(varying) == 1:  # beside constants, an activation
             return _activation(op, node, m, how, list(node.inputs).index(varying[0]))
-        extremum = op.Min if node.op_type == "Min" else op.Max
+        extremum = op.Min if node.op_type in ("Min", "ReduceMin") else op.Max
         y, base = node.outputs[0], how.twin[node.outputs[0]]
         top = extremum(y, base)
         here = _gradient(op, node, op.Mul(m, op.Sub(top, base)))
@@ -187,7 +187,7 @@ def _rescaled(op: Builder, node: ir.Node, m: ir.Value, how: Differences, index: 
     x, y = operand(node, index), node.outputs[0]
     slope = _gradient(op, node, m)[index]
     assert slope is not None
-    gained = op.Mul(m, op.Sub(y, how.twin[y]))
+    gained = unbroadcast(op, op.Mul(m, op.Sub(y, how.twin[y])), y, x)
     return _over_difference(op, gained, x, how.twin[x], slope)
 
 

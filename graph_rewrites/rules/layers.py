@@ -11,7 +11,7 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 from .convolution import Modify, convolution_adjoint, transposed_pads, window
 
-__all__ = ["CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "is_layer", "layer_of"]
+__all__ = ["CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "is_layer", "is_mergeable", "layer_of"]
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 LINEAR = (*CONVOLUTIONS, "Gemm", "MatMul")
@@ -34,6 +34,19 @@ class Layer:
     def y(self) -> ir.Value:
         """The output."""
         return self.node.outputs[0]
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the input's shape, whatever its dynamic sizes."""
+        sizes = dims(self.x)
+        if sizes != dims(self.y) or None not in sizes[2:]:
+            return sizes == dims(self.y)
+        if self.node.op_type != "Conv":
+            return False
+        win = window(self.node, self._kernel)
+        reaches = [d * (k - 1) for d, k in zip(win.dilations, win.kernel, strict=True)]
+        pads = [a + b for a, b in zip(win.pads_begin, win.pads_end, strict=True)]
+        return {*win.strides} == {1} and pads == reaches
 
     @property
     def _kernel(self) -> tuple[int, ...]:
@@ -115,6 +128,21 @@ def layer_of(op: Builder, node: ir.Node) -> Layer:
     ):
         raise UnsupportedNodeError("its alpha or beta is not 1, or its input is transposed")
     return Layer(op, node, operand(node), weight, bias)
+
+
+def is_mergeable(norm: ir.Node) -> bool:
+    """Return whether every user of a BatchNormalization is a layer that can take it in."""
+    if norm.op_type != "BatchNormalization" or norm.outputs[0].is_graph_output():
+        return False
+    known = all(constant_array(value) is not None for value in norm.inputs[1:5])
+    users = norm.outputs[0].uses()
+    linear = all(
+        user.op_type in LINEAR and index == 0 and constant_array(user.inputs[1]) is not None
+        for user, index in users
+    ) and (
+        rank(norm.outputs[0]) == 2 or not any(user.op_type == "MatMul" for user, _ in users)
+    )  # a MatMul takes the last axis, a normalisation lies along axis 1
+    return known and linear and not attribute(norm, "training_mode", 0)
 
 
 def behind_norm(op: Builder, node: ir.Node, norm: ir.Node) -> Layer:

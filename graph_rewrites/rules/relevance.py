@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, dims, operand, rank
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, operand, rank
 from onnxplain.graph_rewrites.engine import (
     Contributions,
     RuleTable,
@@ -22,13 +22,13 @@ from onnxplain.graph_rewrites.engine import (
 )
 
 from .bounds import ImageBounds, carried
-from .layers import CONVOLUTIONS, LINEAR, Layer, behind_norm, is_layer, layer_of
+from .layers import CONVOLUTIONS, LINEAR, Layer, behind_norm, is_layer, is_mergeable, layer_of
 from .products import POINTWISE, gate_index, is_activation, linear_index, squashed_index
 from .relevance_rules import LinearRule, stabilised
 from .sharing import amplification, by_gradient, by_norm, halves, shares_of_sum
 from .tables import gradient
 
-__all__ = ["Propagation", "is_mergeable", "relevance_table"]
+__all__ = ["Propagation", "relevance_table"]
 
 _ROUTING = (
     "Concat", "DepthToSpace", "DequantizeLinear", "Dropout", "Expand", "Flatten", "Gather",
@@ -88,7 +88,7 @@ def propagate(
     """Return the relevance of a layer's input from that of its output."""
     op, shares = layer.op, []
     if not rule.parts:
-        if dims(layer.x) != dims(layer.y):
+        if not layer.keeps_shape:
             raise UnsupportedNodeError("its output has another shape than its input: no rule pass")
         return relevance
     bounds = carried(op, image, layer.x) if image is not None and rule.is_bounded else None
@@ -149,9 +149,16 @@ def relevance_table(propagation: Propagation) -> RuleTable:
 
     @table.rule("Add", "Sum", "Sub")
     def summands(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-        """Share in proportion to the summands, constants among them (norm)."""
+        """Share in proportion to the summands, constants among them (norm), as biases may be."""
+        constants = [constant_array(value) is not None for value in node.inputs]
+        if how.bias == "ignore" and constants.count(False) == 1:
+            index = constants.index(False)
+            share = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
+            return [share if n == index else None for n in range(len(constants))]
         shares = shares_of_sum(op, node, relevance, positive=how.add == "zplus")
-        if sum(share is not None for share in shares) > 1 and rank(node.outputs[0]) is not None:
+        ranks = {rank(operand(node, n)) for n in range(len(shares)) if shares[n] is not None}
+        many = sum(share is not None for share in shares) > 1
+        if many and ranks == {rank(node.outputs[0])} and None not in ranks:
             how.amplifications.append((label(node), amplification(op, shares, relevance)))
         return shares
 
@@ -193,7 +200,10 @@ def relevance_table(propagation: Propagation) -> RuleTable:
     def activation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         if how.activations == "gradient":
             return by_gradient(op, node, relevance)
-        return [relevance, *[None] * (len(node.inputs) - 1)]
+        shares: Contributions = [None] * len(node.inputs)
+        index = next(n for n, value in enumerate(node.inputs) if constant_array(value) is None)
+        shares[index] = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
+        return shares
 
     return table
 
@@ -212,10 +222,14 @@ def cast(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
 @_base.rule("Max", "Min")
 def extremum(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     """Beside constants an activation; of several values, the extremum takes all."""
-    varying = [value for value in node.inputs if constant_array(value) is None]
+    varying = [value for value in node.inputs if value and constant_array(value) is None]
     if len(varying) > 1:
         return by_gradient(op, node, relevance)
-    return [relevance if value is varying[0] else None for value in node.inputs]
+    shares: Contributions = [None] * len(node.inputs)
+    for index, value in enumerate(node.inputs):
+        if value is varying[0]:
+            shares[index] = unbroadcast(op, relevance, node.outputs[0], varying[0])
+    return shares
 
 
 @_base.rule(*_MEANS)
@@ -274,16 +288,3 @@ def _contracted(op: Builder, node: ir.Node, relevance: ir.Value, how: Propagatio
         relevance = op.Mul(relevance, 0.5)
     shares = by_norm(op, node, relevance)
     return [None if index == gate else share for index, share in enumerate(shares)]
-
-
-def is_mergeable(norm: ir.Node) -> bool:
-    """Return whether every user of a BatchNormalization is a layer that can take it in."""
-    if norm.op_type != "BatchNormalization" or norm.outputs[0].is_graph_output():
-        return False
-    known = all(constant_array(value) is not None for value in norm.inputs[1:5])
-    users = norm.outputs[0].uses()
-    linear = all(
-        user.op_type in LINEAR and index == 0 and constant_array(user.inputs[1]) is not None
-        for user, index in users
-    )
-    return known and linear and not attribute(norm, "training_mode", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -158,6 +158,8 @@ def passing() -> LinearRule:
 
 def alpha_beta(alpha: float, beta: float) -> LinearRule:
     """Alpha times the positive share minus beta times the negative one."""
+    if beta == 0:
+        return zplus()
     return LinearRule(
         [Part(_POSITIVE, plus, alpha, is_positive=True), Part(_NEGATIVE, minus, -beta)]
     )
@@ -222,24 +224,43 @@ def stabilised(
 
 def is_not_negative(value: ir.Value) -> bool:
     """Return whether the value cannot be below 0, as far as the nodes that make it tell."""
+    known: dict[ir.Value, bool] = {}
+    waiting = [value]
+    while waiting:
+        current = waiting[-1]
+        sources, enough = _grounds(current)
+        unknown = [source for source in sources if source not in known]
+        if unknown:
+            waiting += unknown
+        else:
+            known[current] = enough(known[source] for source in sources)
+            waiting.pop()
+    return known[value]
+
+
+def _grounds(value: ir.Value) -> tuple[list[ir.Value], Callable[[Iterable[bool]], bool]]:
+    """Return the values that tell whether this one is below 0, and how many of them must not be.
+
+    ``all`` of none is true, ``any`` of none is false.
+    """
     array = constant_array(value)
     if array is not None:
-        return bool((array >= 0).all())
+        return [], all if bool((array >= 0).all()) else any
     node = value.producer()
     if node is None:
-        return False
+        return [], any
+    sources = [given for given in node.inputs if given is not None]
     if node.op_type == "Clip":
         low = constant_array(node.inputs[1] if len(node.inputs) > 1 else None)
-        return low is not None and bool((low >= 0).all())
-    sources = [given for given in node.inputs if given is not None]
-    if node.op_type == "Max":
-        return any(is_not_negative(source) for source in sources)
+        return [], all if low is not None and bool((low >= 0).all()) else any
     if node.op_type == "DequantizeLinear":  # of what quantising clips
         zero = constant_array(node.inputs[2] if len(node.inputs) > 2 else None)
         least = np.iinfo(sources[0].dtype.numpy()).min if sources[0].dtype else None
-        return zero is not None and bool((zero == least).all())
+        return [], all if zero is not None and bool((zero == least).all()) else any
+    if node.op_type == "Max":
+        return sources, any
     if node.op_type in _TOGETHER:
-        return all(is_not_negative(source) for source in sources)
+        return sources, all
     if node.op_type in _MOVES:
-        return is_not_negative(sources[0])
-    return node.op_type in _NOT_NEGATIVE
+        return sources[:1], all
+    return [], all if node.op_type in _NOT_NEGATIVE else any
