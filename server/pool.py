@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from onnxplain.explainers import Control
 from onnxplain.graph_rewrites import OnnxplainError, ResourceExhausted
@@ -24,7 +24,8 @@ class WorkerPool:
     """A bounded pool of threads; all its methods are called on the event loop.
 
     onnxruntime releases Python's lock while it computes, so threads suffice. A place is taken from
-    the moment work is admitted until it has really ended, also when nobody waits for it any more.
+    the moment work is admitted until it has really ended, also when nobody waits for it any more;
+    what has not begun by then is let go at once, and its request with it.
 
     Parameters
     ----------
@@ -36,6 +37,7 @@ class WorkerPool:
 
     def __init__(self, workers: int, queue: int) -> None:
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="explain")
+        self._free = asyncio.Semaphore(workers)
         self._limit = workers + queue
         self._admitted: set[Control] = set()
         self._idle = asyncio.Event()
@@ -64,11 +66,30 @@ class WorkerPool:
                 "try again later",
                 metadata={"limit": str(self._limit), RETRY_AFTER_MS: str(_RETRY_MS)},
             )
-        control = Control()
-        future = self._executor.submit(_timed(work, control))
-        self._admit(control, future)
+        control, admitted = Control(), time.perf_counter()
+        self._admitted.add(control)
+        self._idle.clear()
         try:
-            return await asyncio.wrap_future(future)
+            await self._free.acquire()
+        except asyncio.CancelledError:
+            self._leave(control)
+            raise
+        waited = 1000 * (time.perf_counter() - admitted)
+        try:
+            control.check()  # the pool may have been closed
+            future = self._executor.submit(work, control)
+        except BaseException:
+            self._end(control)
+            raise
+        loop = asyncio.get_running_loop()
+
+        def on_done(_: Future[_T]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._end, control)
+
+        future.add_done_callback(on_done)
+        try:
+            return await asyncio.wrap_future(future), waited
         except asyncio.CancelledError:
             control.cancel()
             raise
@@ -93,29 +114,11 @@ class WorkerPool:
             return False
         return True
 
-    def _admit(self, control: Control, future: Future[Any]) -> None:
-        loop = asyncio.get_running_loop()
-        self._admitted.add(control)
-        self._idle.clear()
+    def _end(self, control: Control) -> None:
+        self._leave(control)
+        self._free.release()
 
-        def ended() -> None:
-            self._admitted.discard(control)
-            if not self._admitted:
-                self._idle.set()
-
-        def on_done(_: Future[Any]) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ended)
-
-        future.add_done_callback(on_done)
-
-
-def _timed(work: Callable[[Control], _T], control: Control) -> Callable[[], tuple[_T, float]]:
-    admitted = time.perf_counter()
-
-    def timed() -> tuple[_T, float]:
-        waited = 1000 * (time.perf_counter() - admitted)
-        control.check()
-        return work(control), waited
-
-    return timed
+    def _leave(self, control: Control) -> None:
+        self._admitted.discard(control)
+        if not self._admitted:
+            self._idle.set()

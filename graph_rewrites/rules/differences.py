@@ -218,7 +218,7 @@ def _revealed(
     """
     base, x = how.twin[layer.y], layer.x
     step = op.Sub(x, how.twin[x])
-    up, down = op.Relu(step), op.Neg(op.Relu(op.Neg(step)))
+    up, down = op.Relu(step), op.Relu(op.Neg(step))
     positive = op.Add(layer.forward(up, plus, None), layer.forward(down, minus, None))
     negative = op.Sub(op.Sub(layer.y, base), positive)
 
@@ -247,8 +247,8 @@ def _linear(op: Builder, node: ir.Node, m: ir.Value, how: Differences) -> Contri
         return None
     layer = layer_of(op, node)
     of_positive, of_negative = pair
-    rising = op.Add(layer.adjoint(of_positive, plus), layer.adjoint(of_negative, minus))
-    falling = op.Add(layer.adjoint(of_positive, minus), layer.adjoint(of_negative, plus))
+    rising = op.Sub(layer.adjoint(of_positive, plus), layer.adjoint(of_negative, minus))
+    falling = op.Sub(layer.adjoint(of_negative, plus), layer.adjoint(of_positive, minus))
     step = op.Sub(layer.x, how.twin[layer.x])
     level = op.Mul(op.Add(rising, falling), 0.5)
     found = op.Where(op.Greater(step, 0.0), rising, op.Where(op.Less(step, 0.0), falling, level))

@@ -22,9 +22,10 @@ from onnxplain.graph_rewrites.engine import (
 )
 
 from .bounds import ImageBounds, carried
+from .convolution import unmodified
 from .layers import CONVOLUTIONS, LINEAR, Layer, behind_norm, is_layer, is_mergeable, layer_of
 from .products import POINTWISE, gate_index, is_activation, linear_index, squashed_index
-from .relevance_rules import LinearRule, stabilised
+from .relevance_rules import LinearRule, scaled, stabilised
 from .sharing import amplification, by_gradient, by_norm, halves, shares_of_sum
 from .tables import gradient
 
@@ -86,20 +87,21 @@ def propagate(
     layer: Layer, rule: LinearRule, relevance: ir.Value, image: ImageBounds | None
 ) -> ir.Value:
     """Return the relevance of a layer's input from that of its output."""
-    op, shares = layer.op, []
+    op = layer.op
     if not rule.parts:
         if not layer.keeps_shape:
             raise UnsupportedNodeError("its output has another shape than its input: no rule pass")
         return relevance
     bounds = carried(op, image, layer.x) if image is not None and rule.is_bounded else None
+    kinds = dict.fromkeys(make for part in rule.parts for make, _ in part.copies)
+    made = {make: make(op, layer.x, bounds) for make in kinds}
+    slopes: dict[ir.Value, ir.Value] = {}
     for part in rule.parts:
         copies = [
-            (value, modify)
-            for make, modify in part.copies
-            if (value := make(op, layer.x, bounds)) is not None
+            (value, modify) for make, modify in part.copies if (value := made[make]) is not None
         ]
-        z = None
-        for index, (value, modify) in enumerate(copies):
+        z = layer.y if copies == [(layer.x, unmodified)] and part.bias is unmodified else None
+        for index, (value, modify) in enumerate(copies if z is None else ()):
             bias = part.bias if index == 0 else None
             step = rule.stabiliser if index == 0 and part.is_positive else 0.0
             term = layer.forward(value, modify, bias, step)
@@ -110,8 +112,9 @@ def propagate(
             side = op.Greater(op.Mul(layer.y, float(part.where)), 0.0)
             quotient = op.Mul(quotient, op.CastLike(side, quotient))
         for value, modify in copies:
-            share = op.Mul(value, layer.adjoint(quotient, modify))
-            shares.append(share if part.factor == 1.0 else op.Mul(share, part.factor))
+            slope = layer.adjoint(quotient, scaled(part.factor, modify))
+            slopes[value] = op.Add(slopes[value], slope) if value in slopes else slope
+    shares = [op.Mul(value, slope) for value, slope in slopes.items()]
     total = shares[0]
     for share in shares[1:]:
         total = op.Add(total, share)

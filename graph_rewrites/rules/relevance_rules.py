@@ -24,6 +24,7 @@ __all__ = [
     "is_not_negative",
     "norm",
     "passing",
+    "scaled",
     "stabilised",
     "w_square",
     "with_bias",
@@ -57,8 +58,8 @@ def _positive_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
 
 
 def _negative_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value | None:
-    """Return ``min(x, 0)``; nothing where that is nothing."""
-    return None if is_not_negative(x) else op.Neg(op.Relu(op.Neg(x)))
+    """Return ``max(-x, 0)``; nothing where that is nothing."""
+    return None if is_not_negative(x) else op.Relu(op.Neg(x))
 
 
 def _ones(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
@@ -75,11 +76,13 @@ def _bound(index: int) -> Input:
 
 
 def plus(op: Builder, w: ir.Value) -> ir.Value:
+    """Return ``max(w, 0)``."""
     return op.Relu(w)
 
 
 def minus(op: Builder, w: ir.Value) -> ir.Value:
-    return op.Neg(op.Relu(op.Neg(w)))
+    """Return ``max(-w, 0)``."""
+    return op.Relu(op.Neg(w))
 
 
 def _negated(modify: Modify) -> Modify:
@@ -88,6 +91,11 @@ def _negated(modify: Modify) -> Modify:
 
 def _more(share: float, part: Modify) -> Modify:
     return lambda op, w: op.Add(w, op.Mul(part(op, w), share))
+
+
+def scaled(factor: float, modify: Modify) -> Modify:
+    """Return the modification times a number."""
+    return modify if factor == 1.0 else lambda op, w: op.Mul(modify(op, w), factor)
 
 
 def _squared(op: Builder, w: ir.Value) -> ir.Value:
@@ -103,7 +111,7 @@ class Part:
     """Copies of a layer that share one denominator; ``factor`` scales what they pass on.
 
     With ``where`` 1 or -1, only outputs of the layer of that sign take part. A part that
-    ``is_positive`` has no denominator below 0.
+    ``is_positive`` has no denominator below 0: no term of its sums is.
     """
 
     copies: Sequence[tuple[Input, Modify]]
@@ -132,13 +140,14 @@ def epsilon(stabiliser: float) -> LinearRule:
     return LinearRule([Part([(_same, unmodified)], unmodified)], stabiliser)
 
 
-_POSITIVE = ((_positive_part, plus), (_negative_part, minus))
-_NEGATIVE = ((_positive_part, minus), (_negative_part, plus))
+# x W = (x+ - x-)(W+ - W-): the products above 0, and those below without their sign
+_FOR = ((_positive_part, plus), (_negative_part, minus))
+_AGAINST = ((_positive_part, minus), (_negative_part, plus))
 
 
 def zplus() -> LinearRule:
     """Z+: what is positive of every product."""
-    return LinearRule([Part(_POSITIVE, plus, is_positive=True)], keeps_sign=True)
+    return LinearRule([Part(_FOR, plus, is_positive=True)], keeps_sign=True)
 
 
 def contrast() -> LinearRule:
@@ -161,17 +170,20 @@ def alpha_beta(alpha: float, beta: float) -> LinearRule:
     if beta == 0:
         return zplus()
     return LinearRule(
-        [Part(_POSITIVE, plus, alpha, is_positive=True), Part(_NEGATIVE, minus, -beta)]
+        [
+            Part(_FOR, plus, alpha, is_positive=True),
+            Part(_AGAINST, minus, -beta, is_positive=True),
+        ]
     )
 
 
 def gamma(share: float) -> LinearRule:
     """LRP-gamma in its signed form: the side of the output's sign weighs more by ``share``."""
-    up, down = _more(share, plus), _more(share, minus)
+    up, down = _more(share, plus), _more(-share, minus)
     return LinearRule(
         [
-            Part([(_positive_part, up), (_negative_part, down)], up, where=1),
-            Part([(_positive_part, down), (_negative_part, up)], down, where=-1),
+            Part([(_positive_part, up), (_negative_part, _negated(down))], up, where=1),
+            Part([(_positive_part, down), (_negative_part, _negated(up))], down, where=-1),
         ]
     )
 
@@ -189,7 +201,7 @@ def flat() -> LinearRule:
 def zbox() -> LinearRule:
     """Z^B for inputs between bounds: x W - low W+ - high W-."""
     copies = [
-        (_same, unmodified), (_bound(0), _negated(plus)), (_bound(1), _negated(minus)),
+        (_same, unmodified), (_bound(0), _negated(plus)), (_bound(1), minus),
     ]  # fmt: skip
     return LinearRule([Part(copies, None)], is_bounded=True, keeps_sign=True)
 
@@ -209,7 +221,7 @@ def with_bias(rule: LinearRule, bias: str) -> LinearRule:
 
 
 def _clamped(modify: Modify) -> Modify:
-    return lambda op, bias: modify(op, minus(op, bias))
+    return lambda op, bias: modify(op, op.Neg(minus(op, bias)))
 
 
 def stabilised(

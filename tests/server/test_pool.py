@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 from onnxplain.graph_rewrites import Cancelled, ResourceExhausted, Unavailable
@@ -139,6 +141,25 @@ async def test_work_cancelled_while_it_waits_never_begins(pool):
     await running
     await pool.idle()
     assert not second.began.is_set()
+
+
+@in_pool(workers=1, queue=1)
+async def test_work_cancelled_while_it_waits_is_let_go_while_others_run(pool):
+    first = Work()
+    running = asyncio.create_task(pool.run(first))
+    await first.beginning()
+    alive = weakref.WeakSet()
+    for _ in range(20):
+        waiting = asyncio.create_task(pool.run(abandoned := Work()))
+        alive.add(abandoned)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    gc.collect()
+    assert len(alive) <= 2  # the newest, and one that its error's traceback may hold
+    first.release.set()
+    await running
 
 
 @in_pool(workers=1, queue=1)
