@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Access, InvalidArgument, Method, Violation
+from onnxplain.graph_rewrites import Access, Method
 
 from .averaging import mean_result, of_each_baseline
 from .baselines import baseline
 from .black_box import PictureRun
+from .bounds import bounds_of, outside
 from .classifier import Classifier, Scores
 from .clock import Clock
 from .control import Control
@@ -208,15 +209,17 @@ def _in_graph(
     clock: Clock,
 ) -> Outcome:
     """Run the model as the method rewrites it."""
-    bounds = _bounds(options, prepared, classifier.channel_axis)
+    bounds = bounds_of(options, prepared, classifier.channel_axis)
     if options.get("input_domain") == "auto":
         options = dict(options, input_domain="real" if bounds is None else "box")
     start = targets.start(targets.columns)
     with clock.stage("rewrite"):
-        layer, notices = graphs.prepare(method, options, start)
+        layer, notices, roles = graphs.prepare(method, options, start)
     control.check()
     with clock.stage("run"):
         given = {} if bounds is None else {"low": bounds[0], "high": bounds[1]}
+        if bounds is not None and "low" in roles:
+            notices = [*notices, *outside(prepared.x, bounds)]
         if "baseline" in options:
             given["baseline"] = _baseline(options, prepared.x, bounds, classifier.channel_axis)
         results = graphs.explain(method, options, prepared.x, start, control, given, batch_size)
@@ -247,38 +250,6 @@ def _compared(
     return [
         dataclasses.replace(one, measures={**one.measures, **measure}) for one in results
     ], notices
-
-
-def _bounds(
-    options: Mapping[str, Any], prepared: PreparedInput, channel_axis: int
-) -> tuple[Array, Array] | None:
-    """Return the smallest and largest value of each channel: as given, else as known."""
-    known = prepared.bounds(channel_axis)
-    asked = [options.get(name) for name in ("low", "high")]
-    if asked == [None, None] or (known is None and None in asked):
-        return known
-    channels = prepared.x.shape[channel_axis]
-    shape = [1, 1, 1, 1]
-    shape[channel_axis] = channels
-    ends = []
-    for index, (name, values) in enumerate(zip(("low", "high"), asked, strict=True)):
-        if values is None:
-            assert known is not None
-            ends.append(known[index])
-            continue
-        if len(values) not in (1, channels):
-            message = f"{name} has {len(values)} values, the image {channels} channels"
-            raise InvalidArgument(
-                "OPTION_OUT_OF_RANGE", message, violations=[Violation(name, message)]
-            )
-        each = np.broadcast_to(np.asarray(values, np.float32), channels)
-        ends.append(each.reshape(shape))
-    if (ends[0] > ends[1]).any():
-        message = "low is above high"
-        raise InvalidArgument(
-            "OPTION_OUT_OF_RANGE", message, violations=[Violation("low", message)]
-        )
-    return ends[0], ends[1]
 
 
 def _baseline(

@@ -148,8 +148,11 @@ class WhiteBox:
 
     def prepare(
         self, method: Method, options: Mapping[str, Any], targets: Array
-    ) -> tuple[str | None, list[Notice]]:
-        """Rewrite the model if that is not done yet; return its feature layer and its notices.
+    ) -> tuple[str | None, list[Notice], frozenset[str]]:
+        """Rewrite the model if that is not done yet.
+
+        Returns its feature layer, its notices, and the roles of what it is given beside the image
+        and the target: ``low``, ``high``, ``baseline``.
 
         Raises
         ------
@@ -157,7 +160,7 @@ class WhiteBox:
             The method does not apply to the model; the violations name the nodes.
         """
         rewritten = self._get(method, options, targets)
-        return rewritten.layer, rewritten.notices
+        return rewritten.layer, rewritten.notices, frozenset(rewritten.given)
 
     def explain(
         self,

@@ -2,8 +2,8 @@
 
 Local functions are inlined, and so are operators that runtimes themselves take apart; opsets below
 21 are raised to 21 (newer ones kept); everything that depends on no input is folded; loops of few,
-constant steps are written out; Identity and Dropout disappear; what was exported in training mode
-is put into inference form; shapes are inferred.
+constant steps are written out; rectifiers that were taken apart become Relu; Identity and Dropout
+disappear; what was exported in training mode is put into inference form; shapes are inferred.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from onnxscript.optimizer import fold_constants
 from .builder import constant_ints
 from .dequantising import decode_quantised
 from .errors import FailedPrecondition
+from .patterns import recognise_rectifiers
 from .sizes import fold_sizes, tell_apart
 from .training import (
     batch_statistics_fixed,
@@ -87,6 +88,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     decode_quantised(canonical)
     _lift_constants(canonical)
     _fold(canonical)
+    recognise_rectifiers(canonical.graph)
     trained += dropout_removed(canonical.graph)
     passes.IdentityEliminationPass()(canonical)
     passes.RemoveUnusedNodesPass()(canonical)

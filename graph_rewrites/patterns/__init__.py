@@ -12,10 +12,11 @@ import onnx_ir as ir
 from .affine import gather_affine, merge_affine
 from .dense import scale_dense, take_bias
 from .padding import fold_padding
+from .rectifiers import recognise_rectifiers
 from .response import recognise_response_normalisation
 from .surgery import Folded
 
-__all__ = ["PATTERNS", "Folded", "folded", "simplify"]
+__all__ = ["PATTERNS", "Folded", "folded", "recognise_rectifiers", "simplify"]
 
 PATTERNS = {
     "response_normalisation": recognise_response_normalisation,

@@ -237,3 +237,35 @@ def test_control_flow_on_the_way_is_refused_by_name(text, op_type):
         rewrite(model, "gradient")
     assert refused.value.reason == "UNSUPPORTED_OPERATOR"
     assert [violation.subject for violation in refused.value.violations] == [f"the_{op_type}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_rectifier"),
+    [
+        ("c = Greater(x, zero) y = Where(c, x, zero)", True),
+        ("c = GreaterOrEqual(x, zero) y = Where(c, x, zeros)", True),
+        ("c = Less(zero, x) y = Where(c, x, zero)", True),
+        ("c = LessOrEqual(x, zero) y = Where(c, zero, x)", True),
+        ("c = Greater(x, zero) m = Cast <to = 1> (c) y = Mul(x, m)", True),
+        ("c = LessOrEqual(zero, x) m = Cast <to = 1> (c) y = Mul(m, x)", True),
+        ("c = Less(x, zero) y = Where(c, x, zero)", False),
+        ("c = Greater(x, zero) y = Where(c, zero, x)", False),
+        ("c = Greater(x, zero) y = Where(c, x, one)", False),
+        ("c = Greater(x, one) y = Where(c, x, zero)", False),
+        ("a = Neg(x) c = Greater(a, zero) y = Where(c, x, zero)", False),
+        ("a = Neg(x) c = Greater(a, zero) m = Cast <to = 1> (c) y = Mul(x, m)", False),
+    ],
+)
+def test_rectifiers_taken_apart_become_relu(text, is_rectifier):
+    numbers = {"zero": 0, "one": 1, "zeros": [[[[0]]]]}
+    constants = {name: np.float32(value) for name, value in numbers.items()}
+    model = picture_model(text, **constants)
+    canonical = canonise(model)
+    operators = {node.op_type for node in canonical.graph.node}
+    assert (operators == {"Relu", "GlobalAveragePool", "Flatten"}) is is_rectifier
+    x = np.random.default_rng(0).normal(size=(1, 3, 6, 6)).astype(np.float32)
+    before, after = (
+        ort.InferenceSession(one.SerializeToString()).run(["scores"], {"x": x})[0]
+        for one in (model, canonical)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-6)

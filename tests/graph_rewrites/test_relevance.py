@@ -8,8 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx.numpy_helper import from_array, to_array
 from onnxplain.explainers import load
-from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, rewrite
-from onnxplain.graph_rewrites.composites import COMPOSITES
+from onnxplain.graph_rewrites import InvalidArgument, rewrite
 
 from tests.double import evaluate, relative_error
 from tests.models import PREPROCESSING, tiny_cnn, tiny_mlp
@@ -238,40 +237,6 @@ def test_the_starts_are_the_score_its_positive_part_and_one():
         np.testing.assert_allclose(maps["score"][row], score * maps["one"][row], atol=1e-12)
         positive = maps["positive_score"][row]
         np.testing.assert_allclose(positive, max(score, 0) * maps["one"][row], atol=1e-12)
-
-
-@pytest.mark.parametrize("composite", sorted(COMPOSITES))
-def test_the_bounds_come_from_the_preprocessing_or_are_asked_for(composite):
-    known = load(tiny_cnn(), preprocessing=PREPROCESSING)
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    found = known.explain(picture, method="lrp", composite=composite, target=0)
-    assert found.residual is not None
-    if COMPOSITES[composite].first != "zbox":
-        return
-    tensor = known.preprocessing.normalise(picture[None])
-    feeds = {"image": tensor, "target": np.array([0])}
-    feeds |= {"low": np.full((1, 3, 1, 1), -1.0), "high": np.full((1, 3, 1, 1), 1.0)}
-    expected = evaluate(rewrite(tiny_cnn(), "lrp", composite=composite), feeds)
-    np.testing.assert_allclose(found.attribution, expected["attribution"][0], atol=1e-5)
-    with pytest.raises(FailedPrecondition, match="preprocessing") as refused:
-        load(tiny_cnn()).explain(tensor=tensor, method="lrp", composite=composite)
-    assert refused.value.reason == "BOUNDS_UNKNOWN"
-
-
-def test_bounds_that_are_given_win_over_the_preprocessings():
-    model, x = tiny_cnn(), np.random.default_rng(3).normal(size=(3, 32, 32)).astype(np.float32)
-    low, high = [-3.0, -2.0, -4.0], 3.0
-    feeds = {"image": x[None], "target": np.array([0]), "high": np.full((1, 3, 1, 1), high)}
-    feeds["low"] = np.reshape(low, (1, 3, 1, 1))
-    options = {"method": "deep_taylor", "start": "one"}
-    expected = evaluate(rewrite(model, input_domain="box", **options), feeds)["attribution"][0]
-    for known in (None, PREPROCESSING):
-        loaded = load(model, preprocessing=known)
-        found = loaded.explain(tensor=x, target=0, low=low, high=high, **options)
-        np.testing.assert_allclose(found.attribution, expected, atol=1e-5)
-        assert found.provenance.options["low"] == (-3.0, -2.0, -4.0)
-        with pytest.raises(InvalidArgument, match="low has 2 values, the image 3 channels"):
-            loaded.explain(tensor=x, low=[0, 1], high=3, **options)
 
 
 def test_what_biases_took_is_told():
