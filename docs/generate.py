@@ -124,7 +124,8 @@ def _operators_page() -> str:
     parts = [
         "# Operators",
         f"Written by `{COMMAND}` from the rule tables. A model is first brought into one form "
-        f"(functions inlined, quantisation decoded, constants folded, opset {OPSET} or newer), so "
+        "(functions inlined, quantisation decoded, onnxruntime's fused operators taken apart, "
+        f"constants folded, opset {OPSET} or newer), so "
         "these are all operators a backward pass can meet; below the feature layer methods of the "
         "CAM family need no rule at all, and black-box methods need none anywhere. A model with "
         "others is refused by name, all of them at once.",

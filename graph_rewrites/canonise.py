@@ -1,9 +1,10 @@
 """Bringing any ONNX file into one form, so that the rules stay few; the outputs stay the same.
 
 Local functions are inlined, and so are operators that runtimes themselves take apart; opsets below
-21 are raised to 21 (newer ones kept); everything that depends on no input is folded; loops of few,
-constant steps are written out; rectifiers that were taken apart become Relu; Identity and Dropout
-disappear; what was exported in training mode is put into inference form; shapes are inferred.
+21 are raised to 21 (newer ones kept); what onnxruntime fused is taken apart, and rectifiers that
+were taken apart become Relu; everything that depends on no input is folded; loops of few, constant
+steps are written out; Identity and Dropout disappear; what was exported in training mode is put
+into inference form; shapes are inferred.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 
 from .builder import constant_ints
+from .contributed import take_fused_apart
 from .dequantising import decode_quantised
 from .errors import FailedPrecondition
 from .patterns import recognise_rectifiers
@@ -86,6 +88,7 @@ def canonise(model: onnx.ModelProto) -> onnx.ModelProto:
     unroll(canonical)
     widen_halves(canonical)
     decode_quantised(canonical)
+    take_fused_apart(canonical.graph)
     _lift_constants(canonical)
     _fold(canonical)
     recognise_rectifiers(canonical.graph)
