@@ -11,7 +11,10 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 from .convolution import Modify, convolution_adjoint, transposed_pads, window
 
-__all__ = ["CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "is_layer", "is_mergeable", "layer_of"]
+__all__ = [
+    "CONVOLUTIONS", "LINEAR", "Layer", "behind_norm", "bias_after", "is_layer", "is_mergeable",
+    "layer_of",
+]  # fmt: skip
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 LINEAR = (*CONVOLUTIONS, "Gemm", "MatMul")
@@ -32,8 +35,9 @@ class Layer:
 
     @property
     def y(self) -> ir.Value:
-        """The output."""
-        return self.node.outputs[0]
+        """The output, with the bias."""
+        after = bias_after(self.node)
+        return self.node.outputs[0] if after is None else after.outputs[0]
 
     @property
     def keeps_shape(self) -> bool:
@@ -114,9 +118,26 @@ def is_layer(node: ir.Node) -> bool:
     )
 
 
+def bias_after(node: ir.Node) -> ir.Node | None:
+    """Return the Add that gives a MatMul its bias, a number for each of the last axis."""
+    y = node.outputs[0]
+    if node.op_type != "MatMul" or len(y.uses()) != 1 or y.is_graph_output():
+        return None
+    ((user, _),) = y.uses()
+    if user.op_type != "Add" or not is_layer(node):
+        return None
+    arrays = [array for value in user.inputs if (array := constant_array(value)) is not None]
+    size = np.asarray(constant_array(operand(node, 1))).shape[-1]
+    fits = len(arrays) == 1 and arrays[0].shape[-1:] == (size,) and arrays[0].size == size
+    return user if fits and rank(user.outputs[0]) == rank(y) else None
+
+
 def layer_of(op: Builder, node: ir.Node) -> Layer:
     """Return the node as a linear layer."""
     weight, bias = operand(node, 1), node.inputs[2] if len(node.inputs) > 2 else None
+    after = bias_after(node)
+    if after is not None:
+        bias = next(value for value in after.inputs if constant_array(value) is not None)
     if constant_array(weight) is None:
         raise UnsupportedNodeError("its weights are computed from the input")
     if bias is not None and constant_array(bias) is None:

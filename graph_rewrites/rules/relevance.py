@@ -23,10 +23,26 @@ from onnxplain.graph_rewrites.engine import (
 
 from .bounds import ImageBounds, carried
 from .convolution import unmodified
-from .layers import CONVOLUTIONS, LINEAR, Layer, behind_norm, is_layer, is_mergeable, layer_of
+from .layers import (
+    CONVOLUTIONS,
+    LINEAR,
+    Layer,
+    behind_norm,
+    bias_after,
+    is_layer,
+    is_mergeable,
+    layer_of,
+)
 from .products import POINTWISE, gate_index, is_activation, linear_index, squashed_index
 from .relevance_rules import LinearRule, scaled, stabilised
-from .sharing import amplification, by_gradient, by_norm, halves, shares_of_sum
+from .sharing import (
+    amplification,
+    by_gradient,
+    by_norm,
+    halves,
+    shares_of_sum,
+    through_deviation,
+)
 from .tables import gradient
 
 __all__ = ["Propagation", "relevance_table"]
@@ -152,12 +168,18 @@ def relevance_table(propagation: Propagation) -> RuleTable:
 
     @table.rule("Add", "Sum", "Sub")
     def summands(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-        """Share in proportion to the summands, constants among them (norm), as biases may be."""
+        """Share in proportion to the summands, constants among them (norm).
+
+        What is the bias of a layer before passes on: it has its part in the layer's own rule.
+        """
         constants = [constant_array(value) is not None for value in node.inputs]
-        if how.bias == "ignore" and constants.count(False) == 1:
-            index = constants.index(False)
-            share = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
-            return [share if n == index else None for n in range(len(constants))]
+        alone = constants.index(False) if constants.count(False) == 1 else None
+        layer = None if alone is None else operand(node, alone).producer()
+        if layer is not None and bias_after(layer) is node:
+            return [relevance if n == alone else None for n in range(len(constants))]
+        if how.bias == "ignore" and alone is not None:
+            share = unbroadcast(op, relevance, node.outputs[0], operand(node, alone))
+            return [share if n == alone else None for n in range(len(constants))]
         shares = shares_of_sum(op, node, relevance, positive=how.add == "zplus")
         ranks = {rank(operand(node, n)) for n in range(len(shares)) if shares[n] is not None}
         many = sum(share is not None for share in shares) > 1
@@ -241,28 +263,7 @@ def mean(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     return by_norm(op, node, relevance)
 
 
-@_base.rule("InstanceNormalization", "LayerNormalization")
-def standardisation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """By the norm rule, the deviation it divides by taken as a constant.
-
-    ``y = a (x - mean) + shift`` with ``a = scale / deviation``: with ``q = R / y``, x gets
-    ``x (a q - mean(a q))``.
-    """
-    x, y, scale = operand(node), node.outputs[0], operand(node, 1)
-    n = rank(x)
-    if n is None:
-        raise UnsupportedNodeError("the rank of its input is unknown")
-    axes = list(range(2, n))
-    if node.op_type == "LayerNormalization":
-        axes = list(range(attribute(node, "axis", -1) % n, n))
-    else:
-        scale = op.Reshape(scale, [-1] + [1] * (n - 2))
-    centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
-    variance = op.ReduceMean(op.Mul(centred, centred), axes, keepdims=1)
-    deviation = op.Sqrt(op.Add(variance, attribute(node, "epsilon", 1e-5)))
-    slope = op.Div(op.Mul(scale, op.Div(relevance, stabilised(op, y))), deviation)
-    share = op.Mul(x, op.Sub(slope, op.ReduceMean(slope, axes, keepdims=1)))
-    return [share, *[None] * (len(node.inputs) - 1)]
+_base.rule("InstanceNormalization", "LayerNormalization")(through_deviation)
 
 
 @_base.rule("Softmax")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, constant_array, operand, rank
+from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, operand, rank
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError, unbroadcast
 
 from .relevance_rules import stabilised
 from .tables import gradient
 
-__all__ = ["amplification", "by_gradient", "by_norm", "halves", "shares_of_sum"]
+__all__ = [
+    "amplification", "by_gradient", "by_norm", "halves", "shares_of_sum", "through_deviation",
+]  # fmt: skip
 
 
 def by_gradient(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
@@ -35,6 +37,29 @@ def by_norm(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         None if slope is None or x is None or constant_array(x) is not None else op.Mul(x, slope)
         for x, slope in zip(node.inputs, slopes, strict=True)
     ]
+
+
+def through_deviation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+    """By the norm rule, the deviation it divides by taken as a constant.
+
+    ``y = a (x - mean) + shift`` with ``a = scale / deviation``: with ``q = R / y``, x gets
+    ``x (a q - mean(a q))``.
+    """
+    x, y, scale = operand(node), node.outputs[0], operand(node, 1)
+    n = rank(x)
+    if n is None:
+        raise UnsupportedNodeError("the rank of its input is unknown")
+    axes = list(range(2, n))
+    if node.op_type == "LayerNormalization":
+        axes = list(range(attribute(node, "axis", -1) % n, n))
+    else:
+        scale = op.Reshape(scale, [-1] + [1] * (n - 2))
+    centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
+    variance = op.ReduceMean(op.Mul(centred, centred), axes, keepdims=1)
+    deviation = op.Sqrt(op.Add(variance, attribute(node, "epsilon", 1e-5)))
+    slope = op.Div(op.Mul(scale, op.Div(relevance, stabilised(op, y))), deviation)
+    share = op.Mul(x, op.Sub(slope, op.ReduceMean(slope, axes, keepdims=1)))
+    return [share, *[None] * (len(node.inputs) - 1)]
 
 
 def shares_of_sum(

@@ -219,3 +219,28 @@ def test_a_matrix_product_takes_its_normalisation_in_as_a_dense_layer_does(compo
         for kind in ("MatMul", "Gemm")
     )
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("bias", ["keep", "ignore", "clamp"])
+@pytest.mark.parametrize("composite", ["epsilon", "alpha1_beta0", "alpha2_beta1", "gamma"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_matrix_product_has_its_bias_as_a_dense_layer_does(composite, bias, swapped):
+    own = {"w": weights(27, 4), "b": weights(4), "fc": weights(4, 5), "fb": weights(5)}
+    own |= {"row": np.array([-1, 27]), "rows": np.array([-1, 1, 27]), "flat": np.array([-1, 4])}
+    end = node("Gemm", ["h", "fc", "fb"], ["logits"])
+    summands = ["b", "p"] if swapped else ["p", "b"]
+    of_three = [
+        node("Reshape", ["image", "rows"], ["x"]), node("MatMul", ["x", "w"], ["p"]),
+        node("Add", summands, ["a"]), node("Relu", ["a"], ["r"]),
+        node("Reshape", ["r", "flat"], ["h"]), end,
+    ]  # fmt: skip
+    of_two = [
+        node("Reshape", ["image", "row"], ["x"]), node("Gemm", ["x", "w", "b"], ["a"]),
+        node("Relu", ["a"], ["h"]), end,
+    ]  # fmt: skip
+    options = {"composite": composite, "bias": bias}
+    found, expected = (
+        evaluate(rewrite(classifier(nodes, own, size=3), "lrp", **options), FEEDS)["attribution"]
+        for nodes in (of_three, of_two)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
