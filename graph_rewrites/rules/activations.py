@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array, operand
 from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
+from .masks import above, below
 from .tables import gradient
 
 __all__: list[str] = []
@@ -20,8 +21,7 @@ __all__: list[str] = []
 @gradient.rule("Relu")
 def relu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy where y > 0."""
-    y = node.outputs[0]
-    return [op.Mul(dy, op.CastLike(op.Greater(y, 0.0), dy))]
+    return [op.Mul(dy, above(op, node.outputs[0], 0.0))]
 
 
 @gradient.rule("LeakyRelu")
@@ -35,12 +35,15 @@ def leaky_relu(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 @gradient.rule("Clip")
 def clip(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy where min < y < max."""
-    y = node.outputs[0]
-    low, high = [*node.inputs[1:], None, None][:2]
-    inside = [op.Greater(y, low)] if low is not None else []
-    inside += [op.Less(y, high)] if high is not None else []
-    mask = op.And(*inside) if len(inside) == 2 else inside[0] if inside else None
-    dx = dy if mask is None else op.Mul(dy, op.CastLike(mask, dy))
+    y, dx = node.outputs[0], dy
+    for value, inside, compare in zip(
+        node.inputs[1:], (above, below), (op.Greater, op.Less), strict=False
+    ):
+        if value is None:
+            continue
+        bound = constant_array(value)
+        mask = op.CastLike(compare(y, value), dy) if bound is None else inside(op, y, bound.item())
+        dx = op.Mul(dx, mask)
     return [dx, *[None] * (len(node.inputs) - 1)]
 
 

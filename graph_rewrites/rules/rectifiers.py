@@ -13,6 +13,7 @@ from onnxplain.graph_rewrites.engine import Contributions, RuleTable
 
 from .activations import clip
 from .arithmetic import extremum
+from .masks import above
 from .quantisation import quantize_linear
 from .tables import gradient
 
@@ -67,8 +68,8 @@ def guided_rectifier(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = max(dy, 0) where x lets pass as it is."""
     alpha = attribute(node, "alpha", 0.0)
     from_input = node.op_type == "PRelu" or (node.op_type == "LeakyRelu" and alpha <= 0)
-    above = op.Greater(operand(node) if from_input else node.outputs[0], 0.0)
-    return [op.Mul(op.Relu(dy), op.CastLike(above, dy)), *[None] * (len(node.inputs) - 1)]
+    mask = above(op, operand(node) if from_input else node.outputs[0], 0.0)
+    return [op.Mul(op.Relu(dy), mask), *[None] * (len(node.inputs) - 1)]
 
 
 @deconvnet.rule("Clip")

@@ -33,6 +33,7 @@ from .layers import (
     is_mergeable,
     layer_of,
 )
+from .masks import above, below
 from .products import POINTWISE, gate_index, is_activation, linear_index, squashed_index
 from .relevance_rules import LinearRule, scaled, stabilised
 from .sharing import (
@@ -125,8 +126,8 @@ def propagate(
         assert z is not None
         quotient = op.Div(relevance, z if part.is_positive else stabilised(op, z, rule.stabiliser))
         if part.where:
-            side = op.Greater(op.Mul(layer.y, float(part.where)), 0.0)
-            quotient = op.Mul(quotient, op.CastLike(side, quotient))
+            side = above if part.where > 0 else below
+            quotient = op.Mul(quotient, side(op, layer.y, 0.0))
         for value, modify in copies:
             slope = layer.adjoint(quotient, scaled(part.factor, modify))
             slopes[value] = op.Add(slopes[value], slope) if value in slopes else slope
