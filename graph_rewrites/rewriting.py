@@ -15,6 +15,7 @@ from .engine import RuleTable, backward
 from .errors import InvalidArgument, Violation
 from .features import Features, find_features
 from .naming import free_name
+from .patterns import merge_affine
 
 __all__ = ["Maps", "Rewriting", "TargetKind"]
 
@@ -146,7 +147,13 @@ class Rewriting:
     def backward(
         self, rules: RuleTable, wrt: ir.Value, score: Literal["logit", "probability"] = "logit"
     ) -> ir.Value:
-        """Walk from the score of the target back to ``wrt`` by ``rules``."""
+        """Walk from the score of the target back to ``wrt`` by ``rules``.
+
+        On the way to the image, where no layer is asked for, normalisations first become part of
+        the layers before them, as runtimes do: the way back is then shorter too.
+        """
+        if wrt is self.anatomy.pixels and self.layer is None:
+            merge_affine(self.graph)
         value = self._score(score)
         self.tell_rounding()
         start = self.op.reshape_like(self.op.CastLike(self.weights, value), value)

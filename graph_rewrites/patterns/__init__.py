@@ -16,7 +16,7 @@ from .rectifiers import recognise_rectifiers
 from .response import recognise_response_normalisation
 from .surgery import Folded
 
-__all__ = ["PATTERNS", "Folded", "folded", "recognise_rectifiers", "simplify"]
+__all__ = ["PATTERNS", "Folded", "folded", "merge_affine", "recognise_rectifiers", "simplify"]
 
 PATTERNS = {
     "response_normalisation": recognise_response_normalisation,
