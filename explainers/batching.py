@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from onnxplain.graph_rewrites import FailedPrecondition, ResourceExhausted
 
-__all__ = ["Company", "beside_others", "best_batch_size"]
+__all__ = ["Company", "are_apart", "beside_others", "best_batch_size"]
 
 Array = npt.NDArray[Any]
 Company = Literal["same", "other", "fails"]
@@ -95,3 +95,25 @@ def beside_others(run: Callable[[Array], Sequence[Array]], x: Array) -> Company:
         for one, pair in zip(alone, together, strict=True)
     )
     return "same" if same else "other"
+
+
+def are_apart(run: Callable[[Array], Sequence[Array]], x: Array) -> bool:
+    """Return whether the rows of ``x`` ``[N, ...]`` give together what each gives alone.
+
+    ``run`` returns arrays, ``[N, ...]`` where the model takes rows at all. Rows of which all give
+    the same prove nothing.
+    """
+    try:
+        together = run(x)
+        alone = [run(x[row : row + 1]) for row in range(len(x))]
+    except FailedPrecondition:
+        return False
+    told = False
+    for batch, *rows in zip(together, *alone, strict=True):
+        if not all(len(batch) == len(x) and row.shape == (1, *batch.shape[1:]) for row in rows):
+            return False
+        each = np.concatenate(rows)
+        if not np.abs(batch - each).max() <= _SAME * np.abs(each).max():
+            return False
+        told |= bool(np.abs(each - each[:1]).max() > _SAME * np.abs(each).max())
+    return told

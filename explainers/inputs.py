@@ -80,7 +80,8 @@ def prepare(
     Raises
     ------
     InvalidArgument
-        ``INPUT_INVALID``, ``TENSOR_INVALID``, or what `decode` finds wrong.
+        ``INPUT_INVALID``, ``TENSOR_INVALID``, ``PREPROCESSING_INVALID`` where a preprocessing makes
+        what the model does not take, or what `decode` finds wrong.
     FailedPrecondition
         ``PREPROCESSING_MISSING``: an image, and nothing says how it becomes the model's input.
     """
@@ -112,7 +113,11 @@ def _from_image(
     picture = preprocessing.picture(decode(image))
 
     def as_input(pictures: Array) -> Array:
-        return classifier.as_input(preprocessing.normalise(pictures))
+        made = preprocessing.normalise(pictures)
+        try:
+            return classifier.as_input(made)
+        except InvalidArgument as error:
+            raise _unfit(error, made) from error
 
     x = as_input(picture[None])
     return PreparedInput(x, picture, picture, as_input, preprocessing, preprocessing)
@@ -136,6 +141,21 @@ def _from_tensor(
         known = None
     picture = _stretched(pixels) if known is None else known.denormalise(x)[0]
     return PreparedInput(x, picture, pixels, as_input, None, known)
+
+
+def _unfit(error: InvalidArgument, made: Array) -> InvalidArgument:
+    """Say what is to be changed about a preprocessing whose tensors the model does not take."""
+    (subject,) = {violation.subject for violation in error.violations}
+    change = {
+        "tensor.datatype": "its dtype",
+        "tensor.shape": "its layout, its colour, or the size that its resize and crop leave",
+    }.get(subject, "its range, mean and std")
+    return InvalidArgument(
+        "PREPROCESSING_INVALID",
+        f"the preprocessing makes {made.dtype} {list(made.shape)} of a picture, and "
+        f"{error.message}; change {change}",
+        violations=[Violation("preprocessing", error.message)],
+    )
 
 
 def _stretched(pixels: Array) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import onnx
-from onnxplain.graph_rewrites import InvalidArgument, ModelSource, NotFound, Violation
+from onnxplain.graph_rewrites import (
+    InvalidArgument,
+    ModelSource,
+    NotFound,
+    Violation,
+    external_files,
+)
 
 from .preprocessing import PRESETS, Preprocessing
 
@@ -29,13 +35,19 @@ METADATA_KEY = "onnxplain.preprocessing"
 
 
 def file_sha256(source: ModelSource, model: onnx.ModelProto) -> str:
-    """Return the hash of the file's bytes, hexadecimal; of a ModelProto, of its serialisation."""
+    """Return the hash of the file's bytes, hexadecimal; of a ModelProto, of its serialisation.
+
+    Files of external data follow the file itself, in the order of their names, as one stream.
+    """
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     if isinstance(source, onnx.ModelProto):
         return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    with open(source, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for path in (Path(source), *external_files(source)):
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def read_preprocessing(given: PreprocessingLike) -> Preprocessing:

@@ -6,6 +6,7 @@ if not __name__.startswith("onnxplain."):
 from . import methods
 from .anatomy import Anatomy, read_anatomy
 from .assembling import rewrite, rewrite_canonical
+from .batch import free_batch
 from .canonise import canonise
 from .engine import RuleTable, backward
 from .errors import (
@@ -21,7 +22,7 @@ from .errors import (
 )
 from .features import feature_layer, find_features
 from .interface import Interface, expose_scores
-from .loading import ModelSource, provenance_of, read_model
+from .loading import ModelSource, external_files, provenance_of, read_model
 from .masking import MaskedModel, MaskForm, prepend_masking
 from .method import Access, Inputs, Method, declare, get_method, list_methods
 from .option import Help, Option, Range, in_words, one_by_one
@@ -59,8 +60,10 @@ __all__ = [
     "canonise",
     "declare",
     "expose_scores",
+    "external_files",
     "feature_layer",
     "find_features",
+    "free_batch",
     "in_words",
     "get_method",
     "list_methods",

@@ -17,7 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from .errors import FailedPrecondition, NotFound, Violation
 
-__all__ = ["PROVENANCE_KEY", "ModelSource", "provenance_of", "read_model"]
+__all__ = ["PROVENANCE_KEY", "ModelSource", "external_files", "provenance_of", "read_model"]
 
 PROVENANCE_KEY = "onnxplain.rewrite"
 
@@ -69,6 +69,14 @@ def read_model(
     _check_opset(model)
     _forget_negative_sizes(model)
     return _original_part(model)
+
+
+def external_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the files that hold weights of a model that `read_model` reads, by name."""
+    model = onnx.load_model(path, load_external_data=False)
+    entries = (entry for tensor in _tensors(model) for entry in tensor.external_data)
+    names = {entry.value for entry in entries if entry.key == "location"}
+    return [Path(path).resolve().parent / name for name in sorted(names)]
 
 
 def provenance_of(model: onnx.ModelProto) -> dict[str, Any] | None:

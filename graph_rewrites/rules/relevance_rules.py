@@ -12,6 +12,7 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 
 from .bounds import Bounds
 from .convolution import Modify, unmodified
+from .masks import below
 
 __all__ = [
     "LinearRule",
@@ -58,8 +59,8 @@ def _positive_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
 
 
 def _negative_part(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value | None:
-    """Return ``max(-x, 0)``; nothing where that is nothing."""
-    return None if is_not_negative(x) else op.Relu(op.Neg(x))
+    """Return ``min(x, 0)``; nothing where that is nothing."""
+    return None if is_not_negative(x) else op.Mul(x, below(op, x, 0.0))
 
 
 def _ones(op: Builder, x: ir.Value, bounds: Bounds | None) -> ir.Value:
@@ -140,9 +141,9 @@ def epsilon(stabiliser: float) -> LinearRule:
     return LinearRule([Part([(_same, unmodified)], unmodified)], stabiliser)
 
 
-# x W = (x+ - x-)(W+ - W-): the products above 0, and those below without their sign
-_FOR = ((_positive_part, plus), (_negative_part, minus))
-_AGAINST = ((_positive_part, minus), (_negative_part, plus))
+# x W = (max(x, 0) + min(x, 0))(W+ - W-): the products above 0, and those below without their sign
+_FOR = ((_positive_part, plus), (_negative_part, _negated(minus)))
+_AGAINST = ((_positive_part, minus), (_negative_part, _negated(plus)))
 
 
 def zplus() -> LinearRule:
@@ -182,8 +183,8 @@ def gamma(share: float) -> LinearRule:
     up, down = _more(share, plus), _more(-share, minus)
     return LinearRule(
         [
-            Part([(_positive_part, up), (_negative_part, _negated(down))], up, where=1),
-            Part([(_positive_part, down), (_negative_part, _negated(up))], down, where=-1),
+            Part([(_positive_part, up), (_negative_part, down)], up, where=1),
+            Part([(_positive_part, down), (_negative_part, up)], down, where=-1),
         ]
     )
 

@@ -1,5 +1,6 @@
 """load() and explain(): the numbers are the model's own, whatever way they are asked for."""
 
+import hashlib
 import json
 import threading
 
@@ -225,6 +226,15 @@ def wrong_output():
     return onnx_model
 
 
+def test_the_hash_is_of_all_files_of_the_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save_model(
+        tiny_cnn(), path, save_as_external_data=True, location="weights", size_threshold=0
+    )
+    whole = path.read_bytes() + (tmp_path / "weights").read_bytes()
+    assert load(path).sha256 == hashlib.sha256(whole).hexdigest()
+
+
 def infinite_output():
     onnx_model = tiny_cnn(softmax=False)
     (bias,) = [t for t in onnx_model.graph.initializer if t.name == "logits.bias"]
@@ -254,6 +264,16 @@ def two_inputs():
             "TENSOR_INVALID",
         ),
         (lambda: model().explain(tensor=[["a"]]), InvalidArgument, "TENSOR_INVALID"),
+        *(
+            (
+                lambda change=change: model().explain(
+                    PICTURE, preprocessing=PREPROCESSING | change
+                ),
+                InvalidArgument,
+                "PREPROCESSING_INVALID",
+            )
+            for change in ({"layout": "NHWC"}, {"colour": "GRAY"}, {"resize": {"size": [8, 8]}})
+        ),
         (lambda: model().explain(b"no image"), InvalidArgument, "IMAGE_UNDECODABLE"),
         (lambda: model().explain("no/such.png"), NotFound, "IMAGE_NOT_FOUND"),
         (lambda: model().explain(PICTURE, target=5), InvalidArgument, "TARGET_OUT_OF_RANGE"),
