@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import get_method
+from onnxplain.graph_rewrites import Access, get_method
 from scipy.ndimage import zoom
 
 from .classifier import Classifier, ScoreKind
@@ -46,6 +46,18 @@ class GraphRun(InputRun):
         )
         self._white_box, self._targets = white_box, targets
 
+    def forward(self, access: Access) -> tuple[Array, bool]:
+        """Return the scores of ``x`` by the graph that methods of this access run on.
+
+        And whether they are logits, or the output that the model's file has.
+        """
+        if access is Access.FEATURES:
+            return self._head(self._trunk(self.layer), self.layer), True
+        method = get_method("gradient")
+        start = self._targets.start(self.targets[:1])
+        maps = self._white_box.maps(method, method.defaults, self.x, start, self.control)
+        return maps["scores"], False
+
     def gradients(self, inputs: Array, target: int, score: ScoreKind) -> Array:
         """Return the target's gradient at each of ``inputs`` ``[B, ...]``."""
         self.evaluations += len(inputs)
@@ -59,25 +71,36 @@ class GraphRun(InputRun):
 
     def features(self, layer: str | None) -> Array:
         """Return the feature map ``[K, h, w]`` of ``x``."""
-        parts = self._white_box.parts(layer)
-        self.layer = parts.split.layer
+        split = self._white_box.parts(layer).split
+        self.layer = split.layer
         self.evaluations += 1
-        (found,) = self._white_box.run_rows(
-            parts.trunk, {parts.split.image: self.x}, [parts.split.layer], self.control
-        )
-        return np.moveaxis(found[0], parts.split.channel_axis - 1, 0)
+        return np.moveaxis(self._trunk(layer)[0], split.channel_axis - 1, 0)
 
     def head_scores(self, features: Array, layer: str | None) -> Floats:
         """Return the logits ``[B, n_classes]`` of feature maps ``[B, K, h, w]``."""
-        parts = self._white_box.parts(layer)
         self.evaluations += len(features)
+        channel_axis = self._white_box.parts(layer).split.channel_axis
+        found = self._head(np.moveaxis(features, 1, channel_axis), layer)
+        return self._targets.extend(found.reshape(len(features), -1).astype(np.float64))
+
+    def _trunk(self, layer: str | None) -> Array:
+        """Return the feature map of ``x`` as the model has it."""
+        parts = self._white_box.parts(layer)
+        (found,) = self._white_box.run_rows(
+            parts.trunk, {parts.split.image: self.x}, [parts.split.layer], self.control
+        )
+        return found
+
+    def _head(self, features: Array, layer: str | None) -> Array:
+        """Return the logits of feature maps as the model has them."""
+        parts = self._white_box.parts(layer)
         (name,) = (value.name for value in parts.head.inputs)
         (output,) = (value.name for value in parts.head.outputs)
-        given = np.ascontiguousarray(np.moveaxis(features, 1, parts.split.channel_axis))
+        feeds = {name: np.ascontiguousarray(features)}
         (found,) = self._white_box.run_rows(
-            parts.head, {name: given}, [output], self.control, self.batch_size
+            parts.head, feeds, [output], self.control, self.batch_size
         )
-        return self._targets.extend(found.reshape(len(features), -1).astype(np.float64))
+        return found
 
     def upsampled(self, native: Array) -> npt.NDArray[np.float32]:
         """Return ``[h, w]`` resized bilinearly, with half-pixel centres, to ``[H, W]``."""

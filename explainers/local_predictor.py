@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -18,10 +17,9 @@ from .control import Control
 from .predictor import TensorInfo
 from .session import Session
 from .session_cache import SHARED, SessionCache
+from .verification import INTEGER_OPS
 
 __all__ = ["LocalPredictor"]
-
-_INTEGER_OPS = re.compile("^(Dynamic)?QuantizeLinear$|^QLinear|Integer$")
 
 _DATATYPES = {
     "bool": "BOOL", "string": "BYTES", "float16": "FP16", "float": "FP32", "double": "FP64",
@@ -72,7 +70,7 @@ class LocalPredictor:
         self.outputs = tuple(
             _tensor_info(value) for value in self._session.outputs if value.name in own_outputs
         )
-        self.quantised = any(_INTEGER_OPS.search(node.op_type) for node in original.graph.node)
+        self.quantised = any(INTEGER_OPS.search(node.op_type) for node in original.graph.node)
 
     def run(
         self, batches: Iterable[npt.NDArray[Any]], outputs: Sequence[str], control: Control

@@ -125,6 +125,13 @@ def _carry_out(
                 run = GraphRun(prepared, classifier, graphs, targets, size, control)
                 run.notices += graphs.notices
             outcome = _driven(method, options, run)
+            if isinstance(run, GraphRun) and graphs is not None and graphs.rounds_otherwise:
+                found, are_logits = run.forward(method.access)
+                results, differs = _compared(
+                    outcome.results, found, scores, classifier, are_logits=are_logits
+                )
+                notices = [*outcome.notices, *differs]
+                outcome = dataclasses.replace(outcome, results=results, notices=notices)
     if apart is None:
         return outcome
     return dataclasses.replace(outcome, notices=[apart, *outcome.notices])
@@ -223,7 +230,9 @@ def _in_graph(
         if "baseline" in options:
             given["baseline"] = _baseline(options, prepared.x, bounds, classifier.channel_axis)
         results = graphs.explain(method, options, prepared.x, start, control, given, batch_size)
-    results, differs = _compared(results, scores, classifier)
+    own = results[0].scores
+    assert own is not None
+    results, differs = _compared(results, own, scores, classifier)
     return Outcome(
         results=results,
         options=options,
@@ -235,15 +244,23 @@ def _in_graph(
 
 
 def _compared(
-    results: list[Result], scores: Scores, classifier: Classifier
+    results: list[Result],
+    found: Array,
+    scores: Scores,
+    classifier: Classifier,
+    *,
+    are_logits: bool = False,
 ) -> tuple[list[Result], list[Notice]]:
-    """Measure how far the scores of the graph that was run are from those of the file itself."""
+    """Measure how far the scores of the graph that was run are from those of the file itself.
+
+    ``found`` are the file's output by that graph, or the logits.
+    """
     activation = classifier.interface.activation
-    expected = scores.logits if activation == "none" else scores.probabilities
-    found = results[0].scores
-    assert expected is not None
-    assert found is not None
-    if activation == "log_softmax":
+    are_logits |= activation == "none"
+    expected = scores.logits if are_logits else scores.probabilities
+    if expected is None:
+        return results, []
+    if activation == "log_softmax" and not are_logits:
         found = np.exp(found)
     difference, notices = compare_forward(found, expected, quantised=classifier.quantised)
     measure = {"forward_difference": difference}

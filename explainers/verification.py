@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,10 @@ from .control import Control
 from .explanation import Notice
 from .session import CPU, Session, available_cpus
 
-__all__ = ["compare_forward", "forward_difference"]
+__all__ = ["INTEGER_OPS", "compare_forward", "forward_difference", "has_few_bits"]
+
+#: Operators of quantised models
+INTEGER_OPS = re.compile("^(Dynamic)?QuantizeLinear$|^QLinear|Integer$")
 
 _BAR, _BAR_QUANTISED = 5e-3, 0.1  # float16 rounds to 1e-3; quantised steps flip here and there
 
@@ -71,6 +75,16 @@ def forward_difference(
         name: _relative(after, before)
         for name, before, after in zip(outputs, expected, found, strict=True)
     }
+
+
+def has_few_bits(model: onnx.ModelProto) -> bool:
+    """Return whether a model computes in float16 or in integers somewhere."""
+    graph = model.graph
+    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    if halves & {tensor.data_type for tensor in graph.initializer}:
+        return True
+    casts = (given.i for node in graph.node for given in node.attribute if given.name == "to")
+    return not halves.isdisjoint(casts) or any(INTEGER_OPS.search(n.op_type) for n in graph.node)
 
 
 def _input_names(model: onnx.ModelProto) -> list[str]:

@@ -34,6 +34,7 @@ from .explanation import Notice
 from .run import Result
 from .session import CPU, Session
 from .session_cache import SHARED, SessionCache
+from .verification import has_few_bits
 
 __all__ = ["Parts", "WhiteBox"]
 
@@ -140,6 +141,11 @@ class WhiteBox:
         except FailedPrecondition as error:
             return error
         return None
+
+    @functools.cached_property
+    def rounds_otherwise(self) -> bool:
+        """Whether the file computes with fewer bits than its canonical form: halves, integers."""
+        return has_few_bits(self._original)
 
     @property
     def notices(self) -> list[Notice]:

@@ -85,8 +85,9 @@ def test_pixels_as_integers_are_explained_as_real_numbers():
     np.testing.assert_allclose(found.attribution, expected.attribution / 255, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
 @pytest.mark.parametrize("head", [{"softmax": True}, {"softmax": False}])
-def test_the_answer_says_how_far_single_precision_moves_the_scores(head):
+def test_the_answer_says_how_far_single_precision_moves_the_scores(head, method):
     half = stored_as(tiny_cnn(**head), HALF)
     name = half.graph.output[0].name
     feeds = {"image": TENSOR[None]}
@@ -98,7 +99,7 @@ def test_the_answer_says_how_far_single_precision_moves_the_scores(head):
         )
     )
     expected = np.linalg.norm(after - before) / np.linalg.norm(before)
-    found = load(half).explain(tensor=TENSOR, method="saliency", target=1)
+    found = load(half).explain(tensor=TENSOR, method=method, target=1)
     assert found.measures["forward_difference"] == pytest.approx(expected, rel=1e-6, abs=1e-12)
     assert expected < 5e-3
     assert not found.warnings

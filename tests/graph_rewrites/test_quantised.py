@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnxplain.explainers import load
 from onnxplain.explainers.verification import forward_difference
-from onnxplain.graph_rewrites import canonise, read_model, rewrite
+from onnxplain.graph_rewrites import canonise, read_model, rewrite, split
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from tests.models import save
@@ -138,18 +138,32 @@ def test_explanations_are_about_those_of_the_float_model(trained, method):
         )
 
 
-def test_the_answer_says_how_far_the_explained_scores_are_from_the_files_own(tmp_path):
+def run_one_output(model, feeds):
+    return ort.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+
+
+def by_gradient(model, pictures):
+    rewritten, target = rewrite(model, "gradient"), np.zeros(len(pictures), np.int64)
+    return run_one_output(rewritten, {"input": pictures, "target": target})
+
+
+def by_parts(model, pictures):
+    parts = split(canonise(model))
+    features = run_one_output(parts.trunk, {"input": pictures})
+    return run_one_output(parts.head, {parts.head.graph.input[0].name: features})
+
+
+@pytest.mark.parametrize(
+    ("method", "run"),
+    [("gradient", by_gradient), ("smooth_grad", by_gradient), ("eigen_cam", by_parts)],
+)
+def test_the_answer_says_how_far_the_explained_scores_are_from_the_files_own(method, run, tmp_path):
     model, pictures = quantised(TRAINED, tmp_path / "q.onnx", FORMATS[2]), FASHION[10:14]
-    before, after = (
-        ort.InferenceSession(one.SerializeToString()).run(["logits"], feeds)[0].astype(np.float64)
-        for one, feeds in (
-            (model, {"input": pictures}),
-            (rewrite(model, "gradient"), {"input": pictures, "target": np.zeros(4, np.int64)}),
-        )
-    )
+    before = run_one_output(model, {"input": pictures}).astype(np.float64)
+    after = np.concatenate([run(model, picture[None]) for picture in pictures])
     expected = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
     assert expected.max() > 1e-3  # a rounding went the other way
-    found = load(model).explain(tensor=pictures, method="gradient", target=[0, 1])
+    found = load(model).explain(tensor=pictures, method=method, target=[0, 1])
     measured = [one.measures["forward_difference"] for one in found]
     np.testing.assert_allclose(measured, np.repeat(expected, 2), rtol=1e-6, atol=1e-9)
 
