@@ -15,7 +15,7 @@ from onnxplain.graph_rewrites.composites import (
     read_rules,
 )
 from onnxplain.graph_rewrites.engine import backward, label
-from onnxplain.graph_rewrites.features import bottlenecks
+from onnxplain.graph_rewrites.features import Features, bottlenecks
 from onnxplain.graph_rewrites.paths import nodes_between
 from onnxplain.graph_rewrites.patterns import simplify
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
@@ -74,6 +74,7 @@ def propagated(
     op, anatomy, how = rewriting.op, rewriting.anatomy, readings or Readings()
     overrides = read_rules(rules)
     rewriting.tell_rounding()
+    places = [] if layer is None else _onward(rewriting.features(layer).value)
     simplify(rewriting.graph)
     nodes = nodes_between([anatomy.pixels], [anatomy.logits], lambda node: False)
     settings = settings or RuleSettings()
@@ -89,7 +90,7 @@ def propagated(
     if keep_sign(assigned):
         _tell_what_brings_signs(rewriting, nodes, how)
     relevance = _start(rewriting, start)
-    features = None if layer is None else rewriting.features(layer)
+    features = None if layer is None else _features(rewriting, nodes, places)
     read = _read_at([anatomy.pixels, *bottlenecks(nodes, anatomy)]) if profile else []
     wrt = [anatomy.pixels if features is None else features.value, *read]
     arrived, *inner = backward(op, relevance_table(propagation), {anatomy.logits: relevance}, wrt)
@@ -113,6 +114,29 @@ def propagated(
         labels, ratios = zip(*propagation.amplifications, strict=True)
         maps["amplification"] = rewriting.named_numbers("amplification", labels, ratios)
     return Maps(**maps)
+
+
+def _onward(value: ir.Value) -> list[str]:
+    """Return the names of a tensor and of what is made of it alone, in order."""
+    names = [value.name or ""]
+    while len(value.uses()) == 1:
+        ((user, _),) = value.uses()
+        value = user.outputs[0]
+        names.append(value.name or "")
+    return names
+
+
+def _features(rewriting: Rewriting, nodes: Sequence[ir.Node], places: list[str]) -> Features:
+    """Return the first of these tensors that patterns left, and warn where it is not the first."""
+    left = {output.name for node in nodes for output in node.outputs}
+    name = next((place for place in places if place in left), places[0])
+    if name != places[0]:
+        rewriting.warn(
+            "LAYER_MERGED",
+            f"{places[0]} is no tensor of its own in relevance propagation, because the layer "
+            f"before it takes in what follows: relevance is read after that, at {name}",
+        )
+    return rewriting.features(name)
 
 
 def _sum(op: Builder, value: ir.Value) -> ir.Value:

@@ -284,6 +284,24 @@ def test_the_profile_is_the_relevance_at_each_tensor_that_all_paths_pass():
     np.testing.assert_allclose(at.sum(axis=(1, 2)), column, atol=1e-12)
 
 
+def test_a_layer_that_a_normalisation_is_merged_into_is_read_after_that():
+    model = branches(
+        make_node(
+            "BatchNormalization", ["a", "scale", "shift", "mean", "variance"], ["n"], name="norm"
+        ),
+        make_node("Add", ["n", "b"], ["y"]),
+        scale=np.array([1.5, 2.0, 0.5, 1.0]),
+        shift=np.array([0.1, -0.2, 0.3, 0.0]),
+        mean=np.zeros(4),
+        variance=np.ones(4),
+    )
+    of_conv, codes = explained(model, layer="a", **TINY)
+    of_norm, others = explained(model, layer="n", **TINY)
+    np.testing.assert_array_equal(of_conv["native_heatmap"], of_norm["native_heatmap"])
+    assert of_norm["native_heatmap"].any()
+    assert ("LAYER_MERGED" in codes, "LAYER_MERGED" in others) == (True, False)
+
+
 def with_biases(shift):
     model = tiny_cnn(size=12)
     for tensor in model.graph.initializer:
