@@ -15,7 +15,7 @@ from onnxplain.graph_rewrites.builder import Builder, attribute, constant_array,
 from onnxplain.graph_rewrites.engine import Contributions, RuleTable, unbroadcast
 from onnxplain.graph_rewrites.twins import Twin
 
-from .dividing import of_softmax, of_standardisation
+from .dividing import SHARING
 from .layers import LINEAR, Layer, layer_of
 from .products import POINTWISE, is_activation
 from .quantisation import representable
@@ -94,12 +94,12 @@ def difference_table(how: Differences) -> RuleTable:
         half = op.Mul(m, 0.5)
         return _added(op, _gradient(op, node, half), _gradient(op, how.twin.nodes[node], half))
 
-    @table.rule("InstanceNormalization", "LayerNormalization", "Softmax")
+    @table.rule(*SHARING)
     def dividing(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
         if how.product != "split":
             return _gradient(op, node, m)
-        of = of_softmax if node.op_type == "Softmax" else of_standardisation
-        return [of(op, node, m, how.twin), *[None] * (len(node.inputs) - 1)]
+        share = SHARING[node.op_type](op, node, m, how.twin)
+        return [share, *[None] * (len(node.inputs) - 1)]
 
     @table.rule("LRN")
     def response(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:

@@ -1,4 +1,4 @@
-"""DeepLIFT through what divides by a norm or a sum, so that the differences add up.
+"""DeepLIFT through norms and what divides by one, so that the differences add up.
 
 Each is taken apart into sums, products and functions of one value: a product of two counts each
 with the mean of the other at both ends, a function with the quotient of its differences.
@@ -11,10 +11,12 @@ from onnxplain.graph_rewrites.builder import Builder, attribute, operand, rank
 from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 from onnxplain.graph_rewrites.twins import Twin
 
-__all__ = ["of_softmax", "of_standardisation"]
+from .reducing import kept, reduced_axes
+
+__all__ = ["SHARING"]
 
 
-def of_standardisation(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+def _of_standardisation(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
     """Return x's multipliers in ``y = scale c / sqrt(mean(c^2) + epsilon) + shift``, c centred.
 
     With ``s = 1 / sqrt(v)``: of c the mean of s and s0; of s the mean of c and c0, summed;
@@ -47,7 +49,7 @@ def of_standardisation(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> i
     return op.Sub(of_c, op.ReduceMean(of_c, axes, keepdims=1))
 
 
-def of_softmax(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+def _of_softmax(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
     """Return x's multipliers in ``y = exp(z)``, ``z = x - lse(x)``.
 
     The quotient ``L = (y - y0) / (z - z0)`` is the logarithmic mean of y and y0. Both sum to 1, so
@@ -55,12 +57,83 @@ def of_softmax(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
     ``L (m - sum(m L) / sum L)``, which at ``x = x0`` is the gradient.
     """
     x, y, axis = operand(node), node.outputs[0], attribute(node, "axis", -1)
-    y0 = twin[y]
-    step = op.Sub(op.LogSoftmax(x, axis=axis), op.LogSoftmax(twin[x], axis=axis))
+    z, z0 = op.LogSoftmax(x, axis=axis), op.LogSoftmax(twin[x], axis=axis)
+    mean = _logarithmic_mean(op, y, twin[y], z, z0)
+    total = op.ReduceSum(op.Mul(m, mean), [axis], keepdims=1)
+    return op.Mul(mean, op.Sub(m, op.Div(total, op.ReduceSum(mean, [axis], keepdims=1))))
+
+
+def _of_log_softmax(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+    """Return x's multipliers in ``x - lse(x)``; see `_of_softmax`."""
+    z, axis = node.outputs[0], attribute(node, "axis", -1)
+    shares = _shares_of_lse(op, z, twin[z], [axis])
+    return op.Sub(m, op.Mul(op.ReduceSum(m, [axis], keepdims=1), shares))
+
+
+def _of_log_sum_exp(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+    """Return x's multipliers in lse(x); see `_of_softmax`."""
+    x, y = operand(node), node.outputs[0]
+    z, z0 = op.Sub(x, kept(op, node, y)), op.Sub(twin[x], kept(op, node, twin[y]))
+    return op.Mul(kept(op, node, m), _shares_of_lse(op, z, z0, reduced_axes(node)))
+
+
+def _of_log_sum(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+    """Return x's multipliers in ``log sum x``: all the inverse of the sums' logarithmic mean."""
+    x, y = operand(node), node.outputs[0]
+    mean = _logarithmic_mean(op, op.Exp(y), op.Exp(twin[y]), y, twin[y])
+    return op.Expand(kept(op, node, op.Div(m, mean)), op.Shape(x))
+
+
+def _of_l1(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+    """Return x's multipliers in ``sum |x|``: ``(x + x0) / (|x| + |x0|)``."""
+    x, x0 = operand(node), twin[operand(node)]
+    quotient = _over(op, op.Add(x, x0), op.Add(op.Abs(x), op.Abs(x0)))
+    return op.Mul(kept(op, node, m), quotient)
+
+
+def _of_l2(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+    """Return x's multipliers in ``y = sqrt(sum x^2)``: ``(x + x0) / (y + y0)``."""
+    x, y = operand(node), node.outputs[0]
+    quotient = _over(op, op.Add(x, twin[x]), kept(op, node, op.Add(y, twin[y])))
+    return op.Mul(kept(op, node, m), quotient)
+
+
+def _of_sum_square(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value:
+    """Return x's multipliers in ``sum x^2``: ``x + x0``."""
+    x = operand(node)
+    return op.Mul(kept(op, node, m), op.Add(x, twin[x]))
+
+
+def _logarithmic_mean(
+    op: Builder, p: ir.Value, p0: ir.Value, log_p: ir.Value, log_p0: ir.Value
+) -> ir.Value:
+    """Return ``(p - p0) / (log p - log p0)``; the mean where that is lost in rounding."""
+    step = op.Sub(log_p, log_p0)
     told = op.Greater(op.Abs(step), 1e-3)
-    quotient = op.Div(op.Sub(y, y0), op.Where(told, step, op.scalar(1.0, step)))
-    mean = op.Where(told, quotient, op.Mul(op.Add(y, y0), 0.5))
-    level = op.Div(
-        op.ReduceSum(op.Mul(m, mean), [axis], keepdims=1), op.ReduceSum(mean, [axis], keepdims=1)
-    )
-    return op.Mul(mean, op.Sub(m, level))
+    quotient = op.Div(op.Sub(p, p0), op.Where(told, step, op.scalar(1.0, step)))
+    return op.Where(told, quotient, op.Mul(op.Add(p, p0), 0.5))
+
+
+def _shares_of_lse(op: Builder, z: ir.Value, z0: ir.Value, axes: list[int]) -> ir.Value:
+    """Return ``L / sum L`` of logarithms of what sums to 1."""
+    mean = _logarithmic_mean(op, op.Exp(z), op.Exp(z0), z, z0)
+    return op.Div(mean, op.ReduceSum(mean, axes, keepdims=1))
+
+
+def _over(op: Builder, above: ir.Value, below: ir.Value) -> ir.Value:
+    """Return the quotient, 0 where the divisor, nowhere negative, is 0: so is the dividend."""
+    return op.Div(above, op.Where(op.Equal(below, 0.0), op.scalar(1.0, below), below))
+
+
+#: By operator, what returns its first input's multipliers.
+SHARING = {
+    "InstanceNormalization": _of_standardisation,
+    "LayerNormalization": _of_standardisation,
+    "LogSoftmax": _of_log_softmax,
+    "ReduceL1": _of_l1,
+    "ReduceL2": _of_l2,
+    "ReduceLogSum": _of_log_sum,
+    "ReduceLogSumExp": _of_log_sum_exp,
+    "ReduceSumSquare": _of_sum_square,
+    "Softmax": _of_softmax,
+}

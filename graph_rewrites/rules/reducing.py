@@ -10,13 +10,13 @@ from onnxplain.graph_rewrites.engine import Contributions, UnsupportedNodeError
 
 from .tables import gradient
 
-__all__: list[str] = []
+__all__ = ["kept", "reduced_axes"]
 
 
 @gradient.rule("ReduceMean", "ReduceSum", since=18)
 def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Every element gets dy, for a mean divided by their number."""
-    x, axes = operand(node), _axes(node)
+    x, axes = operand(node), reduced_axes(node)
     if node.op_type == "ReduceMean":
         sizes = [dims(x)[axis] for axis in axes]
         if None in sizes:
@@ -24,7 +24,7 @@ def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
             dy = op.Div(dy, count)
         else:
             dy = op.Div(dy, float(math.prod(int(size or 0) for size in sizes)))
-    dy = _kept(op, node, dy)
+    dy = kept(op, node, dy)
     dx = op.Expand(dy, op.Shape(x)) if 0 in axes else op.expand_like(dy, x)
     return _to_data(node, dx)
 
@@ -32,7 +32,7 @@ def reduce(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
 @gradient.rule("ReduceL1", since=18)
 def reduce_l1(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy sign(x)."""
-    return _to_data(node, op.Mul(op.Sign(operand(node)), _kept(op, node, dy)))
+    return _to_data(node, op.Mul(op.Sign(operand(node)), kept(op, node, dy)))
 
 
 @gradient.rule("ReduceL2", since=18)
@@ -40,13 +40,13 @@ def reduce_l2(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy x / y, 0 where y is."""
     y = node.outputs[0]
     nonzero = op.Where(op.Equal(y, 0.0), op.scalar(1.0, y), y)
-    return _to_data(node, op.Mul(operand(node), _kept(op, node, op.Div(dy, nonzero))))
+    return _to_data(node, op.Mul(operand(node), kept(op, node, op.Div(dy, nonzero))))
 
 
 @gradient.rule("ReduceSumSquare", since=18)
 def reduce_sum_square(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = 2 dy x."""
-    return _to_data(node, op.Mul(operand(node), _kept(op, node, op.Mul(dy, 2.0))))
+    return _to_data(node, op.Mul(operand(node), kept(op, node, op.Mul(dy, 2.0))))
 
 
 @gradient.rule("ReduceLogSum", since=18)
@@ -54,38 +54,38 @@ def reduce_log_sum(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy / e^y."""
     x = operand(node)
     share = op.Mul(dy, op.Exp(op.Neg(node.outputs[0])))
-    return _to_data(node, op.Expand(_kept(op, node, share), op.Shape(x)))
+    return _to_data(node, op.Expand(kept(op, node, share), op.Shape(x)))
 
 
 @gradient.rule("ReduceLogSumExp", since=18)
 def reduce_log_sum_exp(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy e^(x - y)."""
-    share = op.Exp(op.Sub(operand(node), _kept(op, node, node.outputs[0])))
-    return _to_data(node, op.Mul(_kept(op, node, dy), share))
+    share = op.Exp(op.Sub(operand(node), kept(op, node, node.outputs[0])))
+    return _to_data(node, op.Mul(kept(op, node, dy), share))
 
 
 @gradient.rule("ReduceMax", "ReduceMin", since=18)
 def reduce_extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dy goes to the extremum; equal ones share it."""
-    wins = op.CastLike(op.Equal(operand(node), _kept(op, node, node.outputs[0])), dy)
-    number = op.ReduceSum(wins, _axes(node), keepdims=1)
-    return _to_data(node, op.Mul(wins, op.Div(_kept(op, node, dy), number)))
+    wins = op.CastLike(op.Equal(operand(node), kept(op, node, node.outputs[0])), dy)
+    number = op.ReduceSum(wins, reduced_axes(node), keepdims=1)
+    return _to_data(node, op.Mul(wins, op.Div(kept(op, node, dy), number)))
 
 
 @gradient.rule("ReduceProd", since=18)
 def reduce_product(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     """Dx = dy times the product of the others: 0 where one of them is."""
-    x, axes = operand(node), _axes(node)
+    x, axes = operand(node), reduced_axes(node)
     is_zero = op.Equal(x, 0.0)
     nonzero = op.Where(is_zero, op.scalar(1.0, x), x)
     zeros = op.CastLike(is_zero, x)
     zeros_elsewhere = op.Sub(op.ReduceSum(zeros, axes, keepdims=1), zeros)
     others = op.Div(op.ReduceProd(nonzero, axes, keepdims=1), nonzero)
     slope = op.Where(op.Greater(zeros_elsewhere, 0.0), op.scalar(0.0, x), others)
-    return _to_data(node, op.Mul(_kept(op, node, dy), slope))
+    return _to_data(node, op.Mul(kept(op, node, dy), slope))
 
 
-def _axes(node: ir.Node) -> list[int]:
+def reduced_axes(node: ir.Node) -> list[int]:
     """Return the axes that are reduced, in order."""
     n, axes = rank(operand(node)), constant_ints(node, 1)
     if n is None or (axes is None and len(node.inputs) > 1 and node.inputs[1] is not None):
@@ -95,9 +95,9 @@ def _axes(node: ir.Node) -> list[int]:
     return sorted(axis % n for axis in axes or range(n))
 
 
-def _kept(op: Builder, node: ir.Node, value: ir.Value) -> ir.Value:
+def kept(op: Builder, node: ir.Node, value: ir.Value) -> ir.Value:
     """Return a value of the output's shape with the reduced axes as 1."""
-    axes = _axes(node)
+    axes = reduced_axes(node)
     if attribute(node, "keepdims", 1) or not axes:
         return value
     return op.Unsqueeze(value, axes)

@@ -143,8 +143,22 @@ def test_it_is_its_definition_written_out_in_loops(variant):
             [make_node("InstanceNormalization", ["a", "channels", "channels"], ["y"])],
             id="instance norm",
         ),
+        pytest.param([make_node("LogSoftmax", ["a"], ["y"], axis=1)], id="log softmax"),
+        *(
+            pytest.param(
+                [
+                    make_node("Softplus", ["a"], ["positive"]),
+                    make_node(op_type, ["positive" if "Sum" in op_type else "a", "axes"], ["n"]),
+                    make_node("Mul", ["b", "n"], ["y"]),
+                ],
+                id=op_type,
+            )
+            for op_type in (
+                "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_joins_of_branches_are_complete(nodes):
     random = np.random.default_rng(0)
     x, base = random.normal(size=(2, 2, 3, 3, 3))
@@ -152,6 +166,7 @@ def test_joins_of_branches_are_complete(nodes):
     used = {name for node in nodes for name in node.input}
     sizes = {"map": (3, 3), "channels": (4,)}
     weights = {name: random.normal(size=size) for name, size in sizes.items() if name in used}
+    weights |= {"axes": np.array([1])} if "axes" in used else {}
     found = evaluate(rewrite(branches(*nodes, **weights), "deep_lift"), feeds)
     assert np.abs(found["attribution"].sum(axis=(1, 2, 3))).min() > 1e-3
     np.testing.assert_allclose(found["residual"], 0, atol=1e-9)
