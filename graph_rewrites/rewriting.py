@@ -178,9 +178,17 @@ class Rewriting:
 
     def score(self, kind: Literal["logit", "probability"] = "logit") -> ir.Value:
         """Return the score of the target, ``[N]``."""
+        return self.of_target(self._score(kind))
+
+    def of_target(self, scores: ir.Value) -> ir.Value:
+        """Return the target's share of the scores of all classes, however shaped: ``[N]``."""
         op = self.op
-        classes = op.Reshape(self._score(kind), [-1, self.anatomy.n_classes])
+        classes = op.Reshape(scores, [-1, self.anatomy.n_classes])
         return op.ReduceSum(op.Mul(classes, op.CastLike(self.weights, classes)), [1], keepdims=0)
+
+    def total(self, value: ir.Value) -> ir.Value:
+        """Return the sum of each row of ``value``, ``[N]``."""
+        return self.op.ReduceSum(self.op.Flatten(value, axis=1), [1], keepdims=0)
 
     def reduce_channels(self, attribution: ir.Value, reduction: str) -> ir.Value:
         """Return ``[N, H, W]`` from an attribution of the image's shape."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
 from onnxplain.graph_rewrites.method import Access, declare
 from onnxplain.graph_rewrites.options import Baseline, DeepLiftVariant, Product, Reduction, Seed
 from onnxplain.graph_rewrites.patterns import simplify
@@ -46,16 +45,5 @@ def deep_lift(
     return Maps(
         attribution=attribution,
         heatmap=rewriting.reduce_channels(attribution, reduction),
-        residual=op.Sub(_sum(rewriting, attribution), _weighed(rewriting, change)),
+        residual=op.Sub(rewriting.total(attribution), rewriting.of_target(change)),
     )
-
-
-def _sum(rewriting: Rewriting, value: ir.Value) -> ir.Value:
-    op = rewriting.op
-    return op.ReduceSum(op.Flatten(value, axis=1), [1], keepdims=0)
-
-
-def _weighed(rewriting: Rewriting, logits: ir.Value) -> ir.Value:
-    op = rewriting.op
-    classes = op.Reshape(logits, [-1, rewriting.anatomy.n_classes])
-    return op.ReduceSum(op.Mul(classes, op.CastLike(rewriting.weights, classes)), [1], keepdims=0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnxplain.graph_rewrites.builder import Builder, constant_array
+from onnxplain.graph_rewrites.builder import constant_array
 from onnxplain.graph_rewrites.composites import (
     Composite,
     RuleSettings,
@@ -94,10 +94,12 @@ def propagated(
     read = _read_at([anatomy.pixels, *bottlenecks(nodes, anatomy)]) if profile else []
     wrt = [anatomy.pixels if features is None else features.value, *read]
     arrived, *inner = backward(op, relevance_table(propagation), {anatomy.logits: relevance}, wrt)
-    given = _sum(op, relevance)
+    given = rewriting.total(relevance)
     maps = {}
     if features is None or features.value in bottlenecks(nodes, anatomy):
-        maps["residual"] = op.Sub(_sum(op, arrived), given)  # beside other ways no sum is claimed
+        maps["residual"] = op.Sub(
+            rewriting.total(arrived), given
+        )  # beside other ways no sum is claimed
     if features is None:
         maps |= {
             "attribution": arrived,
@@ -107,7 +109,7 @@ def propagated(
         native = op.ReduceSum(arrived, [features.channel_axis], keepdims=0)
         maps |= {"native_heatmap": native, "heatmap": rewriting.upsample(native)}
     if profile:
-        sums = [given, *(_sum(op, value) for value in reversed(inner))]
+        sums = [given, *(rewriting.total(value) for value in reversed(inner))]
         names = [anatomy.logits.name, *(value.name for value in reversed(read))]
         maps["profile"] = rewriting.named_numbers("profile", names, sums)
     if propagation.amplifications:
@@ -137,10 +139,6 @@ def _features(rewriting: Rewriting, nodes: Sequence[ir.Node], places: list[str])
             f"before it takes in what follows: relevance is read after that, at {name}",
         )
     return rewriting.features(name)
-
-
-def _sum(op: Builder, value: ir.Value) -> ir.Value:
-    return op.ReduceSum(op.Flatten(value, axis=1), [1], keepdims=0)
 
 
 def _start(rewriting: Rewriting, start: str) -> ir.Value:

@@ -20,6 +20,7 @@ from .layers import LINEAR, Layer, layer_of
 from .products import POINTWISE, is_activation
 from .quantisation import representable
 from .relevance_rules import minus, plus
+from .sharing import by_gradient
 from .tables import gradient
 
 __all__ = ["Differences", "difference_table"]
@@ -69,14 +70,14 @@ def difference_table(how: Differences) -> RuleTable:
         x, base = operand(node), how.twin[operand(node)]
         low, high = representable(op, node)
         change = op.Sub(op.Clip(x, low, high), op.Clip(base, low, high))
-        slope = _gradient(op, node, m)[0]
+        slope = by_gradient(op, node, m)[0]
         assert slope is not None
         found = _over_difference(op, op.Mul(m, change), x, base, slope)
         return [found, *[None] * (len(node.inputs) - 1)]
 
     @table.rule("Conv", "ConvTranspose")
     def convolution(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
-        return _linear(op, node, m, how) or _gradient(op, node, m)
+        return _linear(op, node, m, how) or by_gradient(op, node, m)
 
     @table.rule(*_PRODUCTS, "Div")
     def product(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
@@ -86,18 +87,18 @@ def difference_table(how: Differences) -> RuleTable:
         varying = [value for value in node.inputs if value in how.twin.values]
         split = how.product == "split" or (node.op_type in ("Div", "Mul") and is_activation(node))
         if not split or (node.op_type == "Div" and operand(node, 1) not in varying):
-            return _gradient(op, node, m)
+            return by_gradient(op, node, m)
         if node.op_type == "Div":
             return _quotient(op, node, m, how.twin)
         if len(varying) < 2:
-            return _gradient(op, node, m)
+            return by_gradient(op, node, m)
         half = op.Mul(m, 0.5)
-        return _added(op, _gradient(op, node, half), _gradient(op, how.twin.nodes[node], half))
+        return _added(op, by_gradient(op, node, half), by_gradient(op, how.twin.nodes[node], half))
 
     @table.rule(*SHARING)
     def dividing(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
         if how.product != "split":
-            return _gradient(op, node, m)
+            return by_gradient(op, node, m)
         share = SHARING[node.op_type](op, node, m, how.twin)
         return [share, *[None] * (len(node.inputs) - 1)]
 
@@ -107,10 +108,10 @@ def difference_table(how: Differences) -> RuleTable:
         x = operand(node)
         before = x.producer()
         if before is not None and before.op_type in _MAXIMA and len(x.uses()) == 1:
-            there = _gradient(op, how.twin.nodes[node], m)[0]
+            there = by_gradient(op, how.twin.nodes[node], m)[0]
             assert there is not None
             how.at_baseline[x] = there
-        return _gradient(op, node, m)
+        return by_gradient(op, node, m)
 
     @table.rule(*_MAXIMA)
     def maximum(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
@@ -121,10 +122,10 @@ def difference_table(how: Differences) -> RuleTable:
         extremum = op.Min if node.op_type in ("Min", "ReduceMin") else op.Max
         y, base = node.outputs[0], how.twin[node.outputs[0]]
         top = extremum(y, base)
-        here = _gradient(op, node, op.Mul(m, op.Sub(top, base)))
+        here = by_gradient(op, node, op.Mul(m, op.Sub(top, base)))
         m_there = how.at_baseline.get(y, m)
-        there = _gradient(op, how.twin.nodes[node], op.Mul(m_there, op.Sub(y, top)))
-        plain = _gradient(op, node, m)
+        there = by_gradient(op, how.twin.nodes[node], op.Mul(m_there, op.Sub(y, top)))
+        plain = by_gradient(op, node, m)
         return [
             None
             if slope is None or total is None or x is None
@@ -133,19 +134,6 @@ def difference_table(how: Differences) -> RuleTable:
         ]
 
     return table
-
-
-def _gradient(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
-    found = gradient.find(node, op.graph.opset_imports[""])
-    assert found is not None, "the table inherits what it has rules for"
-    contributions: Contributions = found.rule(op, node, m)
-    if not found.broadcasts:
-        return contributions
-    y = node.outputs[0]
-    return [
-        None if part is None or x is None else unbroadcast(op, part, y, x)
-        for x, part in zip(node.inputs, contributions, strict=True)
-    ]
 
 
 def _added(op: Builder, first: Contributions, second: Contributions) -> Contributions:
@@ -185,7 +173,7 @@ def _activation(
 def _rescaled(op: Builder, node: ir.Node, m: ir.Value, how: Differences, index: int) -> ir.Value:
     """Return m times the difference of the outputs over that of the inputs (Rescale)."""
     x, y = operand(node, index), node.outputs[0]
-    slope = _gradient(op, node, m)[index]
+    slope = by_gradient(op, node, m)[index]
     assert slope is not None
     gained = unbroadcast(op, op.Mul(m, op.Sub(y, how.twin[y])), y, x)
     return _over_difference(op, gained, x, how.twin[x], slope)
@@ -230,7 +218,7 @@ def _revealed(
 
     start, end = how.twin[node.outputs[0]], node.outputs[0]
     after_up, after_down = value(op.Add(base, positive)), value(op.Add(base, negative))
-    slope = _gradient(op, node, m)[index]
+    slope = by_gradient(op, node, m)[index]
     assert slope is not None
     size = op.Max(op.Abs(layer.y), op.Abs(base))
     pair = []

@@ -1,8 +1,5 @@
 """Methods of many passes: golden values, and properties that the papers prove."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -15,10 +12,9 @@ from onnxplain.explainers.targets import Targets, WeighedClasses
 from onnxplain.graph_rewrites import Cancelled, FailedPrecondition, rewrite
 
 from tests.double import evaluate, relative_error
+from tests.goldens import GOLDEN, INDEX
 from tests.models import PREPROCESSING, tiny_cnn, tiny_mlp
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-INDEX = json.loads((GOLDEN / "index.json").read_text("utf-8"))
 NETWORKS = [
     pytest.param(name, network["models"][0], id=name) for name, network in INDEX["networks"].items()
 ]

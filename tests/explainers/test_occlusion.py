@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from onnxplain.explainers import load
@@ -12,11 +9,10 @@ from onnxplain.explainers.methods import occlusion
 from onnxplain.graph_rewrites import InvalidArgument
 
 from tests.double import relative_error
+from tests.goldens import GOLDEN, INDEX
 from tests.models import PREPROCESSING, tiny_mlp
 from tests.runs import PHOTO, FakeRun
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-INDEX = json.loads((GOLDEN / "index.json").read_text("utf-8"))
 NETWORKS = [
     pytest.param(name, network["models"][0], id=name) for name, network in INDEX["networks"].items()
 ]

@@ -1,6 +1,5 @@
 """DeepLIFT: golden values, a naive second implementation, completeness."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ from onnx.numpy_helper import from_array
 from onnxplain.graph_rewrites import rewrite
 
 from tests.double import evaluate, relative_error
+from tests.goldens import GOLDEN, INDEX
 from tests.models import branches, tiny_mlp
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-INDEX = json.loads((GOLDEN / "index.json").read_text("utf-8"))
 
 FILES = [
     pytest.param(network, model, id=Path(model["file"]).stem)

@@ -1,6 +1,5 @@
 """The arrays of ``tests/golden``, from the ONNX files alone."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,7 @@ import pytest
 from onnxplain.graph_rewrites import OnnxplainError, provenance_of, rewrite
 
 from tests.double import evaluate, relative_error
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-INDEX = json.loads((GOLDEN / "index.json").read_text("utf-8"))
+from tests.goldens import GOLDEN, INDEX
 
 # Array in golden: method, options, output of the rewritten graph.
 ARRAYS = {

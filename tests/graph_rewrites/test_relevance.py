@@ -1,6 +1,5 @@
 """Relevance propagation: golden values, a naive second implementation, and what must hold."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ from onnxplain.explainers import load
 from onnxplain.graph_rewrites import InvalidArgument, rewrite
 
 from tests.double import evaluate, relative_error
+from tests.goldens import GOLDEN, INDEX
 from tests.models import PREPROCESSING, tiny_cnn, tiny_mlp
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-INDEX = json.loads((GOLDEN / "index.json").read_text("utf-8"))
 
 # Array in golden: method and options.
 ARRAYS = {

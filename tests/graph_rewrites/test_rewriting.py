@@ -1,7 +1,6 @@
 """What a rewritten model is: standard ONNX, the same classifier, and one with explanations."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,9 +19,9 @@ from onnxplain.graph_rewrites import (
 )
 
 from tests.double import evaluate, relative_error
+from tests.goldens import GOLDEN
 from tests.models import slow_cnn, tiny_cnn, tiny_mlp
 
-GOLDEN = Path(__file__).parent.parent / "golden"
 METHODS = [method.name for method in list_methods() if method.in_graph]
 MODELS = sorted((GOLDEN / "models").glob("*.onnx"))
 
