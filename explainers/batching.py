@@ -17,7 +17,7 @@ Company = Literal["same", "other", "fails"]
 
 _SECONDS = 0.5
 _GAIN = 0.03
-_SAME = 0.01  # of the largest score: more than the kernels' precision explains
+_SAME = 0.01  # of the largest score, or difference: more than the kernels' precision explains
 
 
 def best_batch_size(run: Callable[[int], object], largest: int) -> int:
@@ -100,8 +100,8 @@ def beside_others(run: Callable[[Array], Sequence[Array]], x: Array) -> Company:
 def are_apart(run: Callable[[Array], Sequence[Array]], x: Array) -> bool:
     """Return whether the rows of ``x`` ``[N, ...]`` give together what each gives alone.
 
-    ``run`` returns arrays, ``[N, ...]`` where the model takes rows at all. Rows of which all give
-    the same prove nothing.
+    ``run`` returns arrays, ``[N, ...]`` where the model takes rows at all. What others beside it do
+    to a row must be little next to what tells the rows apart; rows all alike prove nothing.
     """
     try:
         together = run(x)
@@ -113,7 +113,8 @@ def are_apart(run: Callable[[Array], Sequence[Array]], x: Array) -> bool:
         if not all(len(batch) == len(x) and row.shape == (1, *batch.shape[1:]) for row in rows):
             return False
         each = np.concatenate(rows)
-        if not np.abs(batch - each).max() <= _SAME * np.abs(each).max():
+        spread = np.abs(each - each[:1]).max()
+        if not np.abs(batch - each).max() <= _SAME * spread:
             return False
-        told |= bool(np.abs(each - each[:1]).max() > _SAME * np.abs(each).max())
+        told |= bool(spread > 0)
     return told

@@ -135,13 +135,14 @@ def load(
 
 
 def _takes_rows(predictor: LocalPredictor) -> bool:
-    """Return whether rows that look like noise leave each other alone."""
+    """Return whether rows of noise, of more or less contrast, leave each other alone."""
     interface = predictor.interface
     (datatype,) = {info.datatype for info in predictor.inputs if info.name == interface.image}
     sizes = [size for size in interface.shape[1:] if size is not None]
     if datatype not in DTYPES or len(sizes) != 3:
         return False
     noise = np.random.default_rng(0).normal(size=(3, *sizes))
+    noise *= np.array([0.5, 1, 2]).reshape(3, 1, 1, 1)
     dtype = np.dtype(DTYPES[datatype])
     x = (noise if dtype.kind == "f" else np.clip(32 * noise + 64, 0, 127)).astype(dtype)
     names = sorted({interface.scores, interface.logits or interface.scores})

@@ -76,8 +76,10 @@ def _read_batch(graph: ir.Graph, node: ir.Node) -> None:
     if index is None or len(node.inputs) <= index or node.domain != "":
         return
     x, told = node.inputs[0], constant_array(node.inputs[index])
-    if x is None or told is None or dims(x)[:1] != (1,) or told[:1].tolist() != [1]:
+    if x is None or told is None or told[:1].tolist() != [1]:
         return
+    if dims(x)[:1] != (1,) and (dims(x)[:1] not in ((), (None,)) or -1 in told):
+        return  # of an unknown first size, the others must say that it is 1
     name = f"{node.outputs[0].name}/sizes"
     if node.op_type == "Reshape":
         sizes = constant(graph, name, np.array([0, *told[1:]]), told.dtype)
