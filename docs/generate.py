@@ -143,7 +143,7 @@ def _operators_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_RELEVANCE = relevance_table(Propagation({}))
+_RELEVANCE = relevance_table(Propagation({}, ir.Value(name="image")))
 _OVERLAYS = (rectifiers.deconvnet, rectifiers.guided_backprop)
 
 

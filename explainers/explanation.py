@@ -220,12 +220,23 @@ def caveats(result: Result, options: Mapping[str, Any]) -> list[Notice]:
         message = "no pixel speaks for this class; relu=false shows what speaks against it"
         return [Notice("NO_POSITIVE_EVIDENCE", message)]
     message = "the map is zero everywhere: nothing in the image changes this score"
+    if options.get("start") == "positive_score" and result.residual == 0:
+        message = (
+            "the score is not positive, and nothing else is distributed; start=score distributes "
+            "it as it is"
+        )
     return [Notice("NO_EVIDENCE", message)]
 
 
 def _incomplete(result: Result) -> list[Notice]:
     if result.residual is None or result.attribution is None:
         return []
+    if not np.isfinite(result.residual):
+        raise FailedPrecondition(
+            "EXPLANATION_NOT_FINITE",
+            "what the map is to sum to is NaN or infinite: the model has no score for the baseline "
+            "that is a number; choose another baseline",
+        )
     found = float(result.attribution.sum(dtype=np.float64))
     claimed = found - result.residual
     if abs(result.residual) <= _LARGE_RESIDUAL * abs(claimed):

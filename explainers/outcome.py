@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxplain.graph_rewrites import Access, Method
+from onnxplain.graph_rewrites import Access, FailedPrecondition, Method
 
 from .averaging import mean_result, of_each_baseline
 from .baselines import baseline
@@ -217,10 +217,10 @@ def _in_graph(
 ) -> Outcome:
     """Run the model as the method rewrites it."""
     bounds = bounds_of(options, prepared, classifier.channel_axis)
-    if options.get("input_domain") == "auto":
-        options = dict(options, input_domain="real" if bounds is None else "box")
     start = targets.start(targets.columns)
     with clock.stage("rewrite"):
+        if options.get("input_domain") == "auto":
+            options = _with_domain(method, options, bounds, start, graphs)
         layer, notices, roles = graphs.prepare(method, options, start)
     control.check()
     with clock.stage("run"):
@@ -241,6 +241,24 @@ def _in_graph(
         evaluations=len(results),
         notices=[*notices, *differs],
     )
+
+
+def _with_domain(
+    method: Method,
+    options: Mapping[str, Any],
+    bounds: tuple[Array, Array] | None,
+    start: Array,
+    graphs: WhiteBox,
+) -> Mapping[str, Any]:
+    """Take the image for a box where its bounds are known and reach the first layer."""
+    real, box = (dict(options, input_domain=domain) for domain in ("real", "box"))
+    if bounds is None:
+        return real
+    try:
+        graphs.prepare(method, box, start)
+    except FailedPrecondition:
+        return real
+    return box
 
 
 def _compared(

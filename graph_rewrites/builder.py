@@ -78,6 +78,25 @@ class Builder:
             return self.Expand(x, [sizes[0] or 1, *sizes[1:]])
         return self.Expand(x, self.Shape(like))
 
+    def sum_rows(self, value: ir.Value, like: ir.Value, image: ir.Value) -> ir.Value | None:
+        """Return the sum over each row of the image's batch, ``[N]``.
+
+        ``value`` is shaped like ``like``, whose first axis may be the batch with others merged
+        into it, as of windows; ``None`` where it is another.
+        """
+        batch = image.shape[0] if image.shape else None
+        first = like.shape[0] if like.shape else None
+        if first == batch and getattr(first, "value", first) is not None:
+            if spatial := list(range(2, len(dims(like)))):
+                value = self.ReduceSum(value, spatial, keepdims=0)
+            rows = self.Flatten(value, axis=1)
+        elif isinstance(first, int) and batch != 1:
+            return None
+        else:
+            rows = self.Reshape(value, self.Concat(self.Shape(image, start=0, end=1), [-1], axis=0))
+        found: ir.Value = self.ReduceSum(rows, [1], keepdims=0)
+        return found
+
 
 def _same_batch(x: ir.Value, like: ir.Value) -> bool:
     """Return whether both begin with the same axis, of a length that has a name."""

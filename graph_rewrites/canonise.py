@@ -20,6 +20,7 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 
 from .builder import constant_ints
+from .ceilings import drop_lost_windows
 from .contributed import take_fused_apart
 from .dequantising import decode_quantised
 from .errors import FailedPrecondition
@@ -32,6 +33,7 @@ from .training import (
     note_training,
 )
 from .unrolling import unroll
+from .vectors import make_matrices
 from .weights import without_weights
 from .widening import widen_halves
 
@@ -125,6 +127,8 @@ def _fold(model: ir.Model) -> None:
     while nodes != len(model.graph):
         nodes = len(model.graph)
         _infer_shapes(model)
+        while drop_lost_windows(model.graph):
+            _infer_shapes(model)
         fold_sizes(model.graph)
         fold_constants(
             model,
@@ -134,7 +138,7 @@ def _fold(model: ir.Model) -> None:
             should_fold=_is_folded,
         )
         _lift_constants(model)
-        more = fold_standardisation(model.graph) | unroll(model)
+        more = fold_standardisation(model.graph) | unroll(model) | make_matrices(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         if not more and not any(node.op_type == "Shape" for node in model.graph):
             return

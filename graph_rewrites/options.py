@@ -255,7 +255,9 @@ Product = Annotated[
     Literal["split", "gradient"],
     Help("how a product shares: each factor with the mean of the other, or by its gradient"),
 ]
-Profile = Annotated[bool, Help("also sum the relevance at every tensor that all paths pass")]
+Profile = Annotated[
+    bool, Help("also sum the relevance before every layer with weights that all paths pass")
+]
 Low = Annotated[
     float | None,
     PerChannel(),

@@ -190,9 +190,11 @@ class Rewriting:
         """Return the sum of each row of ``value``, ``[N]``."""
         return self.op.ReduceSum(self.op.Flatten(value, axis=1), [1], keepdims=0)
 
-    def reduce_channels(self, attribution: ir.Value, reduction: str) -> ir.Value:
-        """Return ``[N, H, W]`` from an attribution of the image's shape."""
-        op, axis = self.op, [self.anatomy.channel_axis]
+    def reduce_channels(
+        self, attribution: ir.Value, reduction: str, channel_axis: int | None = None
+    ) -> ir.Value:
+        """Return ``[N, H, W]`` from an attribution; its channels by default lie as the image's."""
+        op, axis = self.op, [self.anatomy.channel_axis if channel_axis is None else channel_axis]
         if reduction == "sum":
             return op.ReduceSum(attribution, axis, keepdims=0)
         if reduction == "l2":

@@ -614,8 +614,8 @@ class Attribution(_message.Message):
 
     @_builtins.property
     def profile(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelevanceSum]:
-        """With the option profile: sums of relevance at the score, then at every tensor that all paths
-        pass, back to the image.
+        """With the option profile: sums of relevance at the score, then before every layer with
+        weights that all paths pass, back to the image.
         """
 
     def __init__(

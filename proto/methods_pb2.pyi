@@ -2627,7 +2627,7 @@ class LrpOptions(_message.Message):
     Default: norm.
     """
     profile: _builtins.bool
-    """Also sum the relevance at every tensor that all paths pass.
+    """Also sum the relevance before every layer with weights that all paths pass.
     Default: false.
     """
     @_builtins.property
@@ -2800,7 +2800,7 @@ class DeepTaylorOptions(_message.Message):
     Default: norm.
     """
     profile: _builtins.bool
-    """Also sum the relevance at every tensor that all paths pass.
+    """Also sum the relevance before every layer with weights that all paths pass.
     Default: false.
     """
     @_builtins.property
@@ -2949,7 +2949,7 @@ class ExcitationBackpropOptions(_message.Message):
     Default: norm.
     """
     profile: _builtins.bool
-    """Also sum the relevance at every tensor that all paths pass.
+    """Also sum the relevance before every layer with weights that all paths pass.
     Default: false.
     """
     reduction: Global___Reduction.ValueType

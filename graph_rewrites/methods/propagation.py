@@ -69,7 +69,7 @@ def propagated(
     layer
         Name of a tensor ``[N, K, h, w]``: where relevance is read, instead of at the image.
     profile
-        Whether to sum the relevance at every tensor that all paths to the score go through.
+        Whether to sum the relevance before every layer with weights that all paths go through.
     """
     op, anatomy, how = rewriting.op, rewriting.anatomy, readings or Readings()
     overrides = read_rules(rules)
@@ -82,6 +82,7 @@ def propagated(
     bounded = any(rule.is_bounded for rule in assigned.values())
     propagation = Propagation(
         assigned,
+        anatomy.pixels,
         ImageBounds(anatomy.pixels, *rewriting.bounds()) if bounded else None,
         bias=settings.bias,
         warn=rewriting.warn,
@@ -106,12 +107,14 @@ def propagated(
             "heatmap": rewriting.reduce_channels(arrived, reduction),
         }
     else:
-        native = op.ReduceSum(arrived, [features.channel_axis], keepdims=0)
+        native = rewriting.reduce_channels(arrived, reduction, features.channel_axis)
         maps |= {"native_heatmap": native, "heatmap": rewriting.upsample(native)}
     if profile:
-        sums = [given, *(rewriting.total(value) for value in reversed(inner))]
-        names = [anatomy.logits.name, *(value.name for value in reversed(read))]
-        maps["profile"] = rewriting.named_numbers("profile", names, sums)
+        sums = {anatomy.logits.name: given}
+        for value, there in zip(reversed(read), reversed(inner), strict=True):
+            if (found := op.sum_rows(there, value, anatomy.image)) is not None:
+                sums[value.name] = found
+        maps["profile"] = rewriting.named_numbers("profile", [*sums], [*sums.values()])
     if propagation.amplifications:
         labels, ratios = zip(*propagation.amplifications, strict=True)
         maps["amplification"] = rewriting.named_numbers("amplification", labels, ratios)
@@ -156,6 +159,10 @@ def _read_at(values: Sequence[ir.Value]) -> list[ir.Value]:
     return [values[0], *inner]
 
 
+def _has_constant(node: ir.Node) -> bool:
+    return any(constant_array(value) is not None for value in node.inputs)
+
+
 def _tell_what_brings_signs(rewriting: Rewriting, nodes: Sequence[ir.Node], how: Readings) -> None:
     """Warn of sums of signed values: they alone turn relevance of one sign into the other."""
     signed = [
@@ -166,6 +173,7 @@ def _tell_what_brings_signs(rewriting: Rewriting, nodes: Sequence[ir.Node], how:
             node.op_type in _SHARING
             and not (node.op_type == "Add" and how.add == "zplus")
             and not (how.batch_norm == "merge" and is_mergeable(node))
+            and not (how.activations == "gradient" and _has_constant(node))
             and not all(
                 value is None or is_not_negative(value) or constant_array(value) is not None
                 for value in node.inputs

@@ -1,4 +1,4 @@
-"""Dense layers in one form: Gemm without factors, its bias inside."""
+"""Dense layers in one form: Gemm of rows, without factors, its bias inside."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["scale_dense", "take_bias"]
 
 
 def scale_dense(graph: ir.Graph) -> list[Folded]:
-    """Multiply the factors alpha and beta of Gemm into its weights and bias."""
+    """Multiply alpha and beta of Gemm into its weights and bias; transpose what transA asks for."""
     folded = []
     for node in list(graph):
+        _transpose_input(graph, node)
         alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
         if node.op_type != "Gemm" or node.domain != "" or (alpha, beta) == (1.0, 1.0):
             continue
@@ -27,12 +28,24 @@ def scale_dense(graph: ir.Graph) -> list[Folded]:
             for array, factor in zip(arrays, (alpha, beta), strict=False)
             if array is not None
         ]
-        kept = {
-            name: attribute(node, name) for name in ("transA", "transB") if attribute(node, name)
-        }
+        kept = {"transB": 1} if attribute(node, "transB", 0) else {}
         folded.append(Folded("alpha, beta", label(node)))
         become(graph, node, "Gemm", [node.inputs[0], *scaled], kept)
     return folded
+
+
+def _transpose_input(graph: ir.Graph, node: ir.Node) -> None:
+    """Let an operator of its own do what the attribute transA asks for."""
+    if node.op_type != "Gemm" or node.domain != "" or not attribute(node, "transA", 0):
+        return
+    rows = ir.node("Transpose", [node.inputs[0]], {"perm": [1, 0]})
+    rows.name = rows.outputs[0].name = f"{label(node)}/rows"
+    x = operand(node)
+    rows.outputs[0].type = x.type
+    rows.outputs[0].shape = None if x.shape is None else ir.Shape([*x.shape][::-1])
+    graph.insert_before(node, rows)
+    node.replace_input_with(0, rows.outputs[0])
+    del node.attributes["transA"]
 
 
 def take_bias(graph: ir.Graph) -> list[Folded]:

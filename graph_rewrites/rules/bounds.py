@@ -11,9 +11,11 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 __all__ = ["Bounds", "ImageBounds", "carried"]
 
 _CARRIED = (
-    "Add", "BatchNormalization", "Cast", "Div", "Flatten", "Mul", "Pad", "Reshape", "Squeeze",
-    "Sub", "Transpose", "Unsqueeze",
+    "BatchNormalization", "Cast", "Clip", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather",
+    "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze",
 )  # fmt: skip
+_OF_SEVERAL = ("Add", "Concat", "Div", "Mul", "Sub")  # all inputs are data; else the first is
 
 Bounds = tuple[ir.Value, ir.Value]
 """The smallest and the largest value of a layer's input, shaped like it."""
@@ -29,28 +31,47 @@ class ImageBounds:
 
 
 def carried(op: Builder, image: ImageBounds, x: ir.Value) -> Bounds:
-    """Return the bounds of ``x``, which is made of the image by moves and constants."""
-    way: list[tuple[ir.Node, ir.Value]] = []
-    at = x
-    while at is not image.pixels:
-        node = at.producer()
-        varying = (
-            [v for v in node.inputs if v is not None and constant_array(v) is None] if node else []
-        )
-        if node is None or node.op_type not in _CARRIED or len(varying) != 1:
-            raise UnsupportedNodeError("the bounds of its input do not follow from the image's")
-        way.append((node, varying[0]))
-        at = varying[0]
-    shape = op.Shape(image.pixels)
-    ends = [op.Expand(op.CastLike(end, x), shape) for end in (image.low, image.high)]
-    for node, source in reversed(way):
-        attributes = {name: attribute(node, name) for name in node.attributes}
-        ends = [
-            getattr(op, node.op_type)(
-                *[end if v is source else v for v in node.inputs], **attributes
-            )
-            for end in ends
-        ]
-    if not way:
-        return ends[0], ends[1]
+    """Return the bounds of ``x``, which is made of the image by moves, constants and the like."""
+    if x is image.pixels:
+        low, high = (_whole(op, image, end) for end in (image.low, image.high))
+        return op.CastLike(low, x), op.CastLike(high, x)
+    ends = _ends(op, image, x, {})
     return op.Min(*ends), op.Max(*ends)  # a negative factor turns them around
+
+
+def _whole(op: Builder, image: ImageBounds, end: ir.Value) -> ir.Value:
+    return op.Expand(op.CastLike(end, image.pixels), op.Shape(image.pixels))
+
+
+def _ends(op: Builder, image: ImageBounds, x: ir.Value, known: dict[ir.Value, Bounds]) -> Bounds:
+    """Return what becomes of the image's smallest and largest values on the way to ``x``."""
+    if x is image.pixels:
+        return _whole(op, image, image.low), _whole(op, image, image.high)
+    if x in known:
+        return known[x]
+    node = x.producer()
+    if node is None or not _is_carrying(node):
+        raise UnsupportedNodeError("the bounds of its input do not follow from the image's")
+    n_data = len(node.inputs) if node.op_type in _OF_SEVERAL else 1
+    attributes = {name: attribute(node, name) for name in node.attributes}
+    given: list[tuple[ir.Value | None, ir.Value | None]] = [
+        (value, value)
+        if index >= n_data or value is None or constant_array(value) is not None
+        else _ends(op, image, value, known)
+        for index, value in enumerate(node.inputs)
+    ]
+    low, high = (
+        getattr(op, node.op_type)(*each, **attributes) for each in zip(*given, strict=True)
+    )
+    known[x] = low, high
+    return known[x]
+
+
+def _is_carrying(node: ir.Node) -> bool:
+    """Return whether every element that the node makes rises or falls with the image's."""
+    if node.op_type == "Resize":
+        return bool(attribute(node, "mode", "nearest") != "cubic")
+    if node.op_type in ("Add", "Div", "Mul", "Sub"):
+        constants = [constant_array(value) is not None for value in node.inputs]
+        return sum(constants) == 1 and (node.op_type != "Div" or constants[1])
+    return node.domain == "" and node.op_type in _CARRIED

@@ -17,7 +17,7 @@ from onnxplain.graph_rewrites.twins import Twin
 
 from .dividing import SHARING
 from .layers import LINEAR, Layer, layer_of
-from .products import POINTWISE, is_activation
+from .products import POINTWISE, chosen_index, is_activation
 from .quantisation import representable
 from .relevance_rules import minus, plus
 from .sharing import by_gradient
@@ -74,6 +74,16 @@ def difference_table(how: Differences) -> RuleTable:
         assert slope is not None
         found = _over_difference(op, op.Mul(m, change), x, base, slope)
         return [found, *[None] * (len(node.inputs) - 1)]
+
+    @table.rule("Where")
+    def choice(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:
+        """Take an activation that was taken apart as one."""
+        index = chosen_index(node)
+        if index is None or operand(node, index) not in how.twin.values:
+            return by_gradient(op, node, m)
+        shares: Contributions = [None, None, None]
+        shares[index] = _rescaled(op, node, m, how, index)
+        return shares
 
     @table.rule("Conv", "ConvTranspose")
     def convolution(op: Builder, node: ir.Node, m: ir.Value) -> Contributions:

@@ -12,7 +12,14 @@ import math
 import onnx_ir as ir
 from onnxplain.graph_rewrites.builder import constant_array, dims, operand
 
-__all__ = ["POINTWISE", "gate_index", "is_activation", "linear_index", "squashed_index"]
+__all__ = [
+    "POINTWISE",
+    "chosen_index",
+    "gate_index",
+    "is_activation",
+    "linear_index",
+    "squashed_index",
+]
 
 #: Functions of one value each; with constants beside it, the arithmetic too.
 POINTWISE = (
@@ -21,6 +28,7 @@ POINTWISE = (
     "Sin", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu",
 )  # fmt: skip
 _ARITHMETIC = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Sub", "Sum")
+_COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 _GATES = ("HardSigmoid", "Sigmoid", "Softmax", "Tanh")
 _THROUGH = (
     "Cast", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split",
@@ -32,6 +40,23 @@ def is_activation(node: ir.Node) -> bool:
     """Return whether all factors are functions, element by element, of the same values."""
     leaves = [_behind(value)[0] for value in node.inputs if value is not None]
     return len(leaves) > 1 and all(found == leaves[0] for found in leaves)
+
+
+def chosen_index(node: ir.Node) -> int | None:
+    """Return which branch of a Where is what its condition and the other are functions of.
+
+    So LeakyRelu and Elu are, taken apart. ``None`` where neither is.
+    """
+    comparison = operand(node).producer()
+    if comparison is None or comparison.op_type not in _COMPARISONS:
+        return None
+    values = [*comparison.inputs, *node.inputs[1:]]
+    varying = [value for value in values if value is not None and constant_array(value) is None]
+    leaves = [_behind(value)[0] for value in varying]
+    if not leaves or any(found != leaves[0] for found in leaves) or len(leaves[0]) != 1:
+        return None
+    (leaf,) = leaves[0]
+    return next((index for index in (1, 2) if node.inputs[index] is leaf), None)
 
 
 def linear_index(node: ir.Node) -> int | None:

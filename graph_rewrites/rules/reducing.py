@@ -66,10 +66,10 @@ def reduce_log_sum_exp(op: Builder, node: ir.Node, dy: ir.Value) -> Contribution
 
 @gradient.rule("ReduceMax", "ReduceMin", since=18)
 def reduce_extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
-    """Dy goes to the extremum; equal ones share it."""
+    """Dy goes to the extremum, of equal ones to the first in row-major order."""
     wins = op.CastLike(op.Equal(operand(node), kept(op, node, node.outputs[0])), dy)
-    number = op.ReduceSum(wins, reduced_axes(node), keepdims=1)
-    return _to_data(node, op.Mul(wins, op.Div(kept(op, node, dy), number)))
+    first = _first(op, wins, reduced_axes(node), rank(operand(node)) or 0)
+    return _to_data(node, op.Mul(first, kept(op, node, dy)))
 
 
 @gradient.rule("ReduceProd", since=18)
@@ -83,6 +83,18 @@ def reduce_product(op: Builder, node: ir.Node, dy: ir.Value) -> Contributions:
     others = op.Div(op.ReduceProd(nonzero, axes, keepdims=1), nonzero)
     slope = op.Where(op.Greater(zeros_elsewhere, 0.0), op.scalar(0.0, x), others)
     return _to_data(node, op.Mul(kept(op, node, dy), slope))
+
+
+def _first(op: Builder, wins: ir.Value, axes: list[int], n: int) -> ir.Value:
+    """Return 1 at the first 1 along the axes, of ``n``, in row-major order, 0 elsewhere."""
+    others = [axis for axis in range(n) if axis not in axes]
+    order = [*others, *axes]
+    aside = op.Transpose(wins, perm=order)
+    flat = op.Reshape(aside, [0] * len(others) + [-1])
+    count = op.CumSum(flat, len(others))
+    first = op.Mul(flat, op.CastLike(op.Equal(count, 1.0), flat))
+    back = [order.index(axis) for axis in range(len(order))]
+    return op.Transpose(op.Reshape(first, op.Shape(aside)), perm=back)
 
 
 def reduced_axes(node: ir.Node) -> list[int]:

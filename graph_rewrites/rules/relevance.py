@@ -41,6 +41,7 @@ from .sharing import (
     by_gradient,
     by_norm,
     halves,
+    less_bias,
     shares_of_sum,
     through_deviation,
 )
@@ -68,6 +69,8 @@ class Propagation:
     ----------
     rules
         The rule of every linear layer on the way.
+    pixels
+        The image.
     image
         Where the rule zbox gets its bounds from.
     activations, lrn, gate, resize, batch_norm, add, bias
@@ -81,6 +84,7 @@ class Propagation:
     """
 
     rules: Mapping[ir.Node, LinearRule]
+    pixels: ir.Value
     image: ImageBounds | None = None
     activations: str = "pass"
     lrn: str = "pass"
@@ -165,7 +169,12 @@ def relevance_table(propagation: Propagation) -> RuleTable:
         merged = how.batch_norm == "merge" and is_mergeable(node)
         if merged or how.batch_norm == "pass" or how.bias == "ignore":
             return [relevance, *[None] * 4]
-        return by_norm(op, node, relevance)
+        scale, shift, mean, variance = (operand(node, index) for index in range(1, 5))
+        deviation = op.Sqrt(op.Add(variance, attribute(node, "epsilon", 1e-5)))
+        offset = op.Sub(shift, op.Mul(mean, op.Div(scale, deviation)))
+        along = [-1] + [1] * ((rank(operand(node)) or 2) - 2)
+        counted = less_bias(op, node.outputs[0], op.Reshape(offset, along), how.bias)
+        return by_norm(op, node, relevance, counted)
 
     @table.rule("Add", "Sum", "Sub")
     def summands(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
@@ -175,28 +184,32 @@ def relevance_table(propagation: Propagation) -> RuleTable:
         """
         constants = [constant_array(value) is not None for value in node.inputs]
         alone = constants.index(False) if constants.count(False) == 1 else None
+        if alone is not None and how.activations == "gradient":
+            return by_gradient(op, node, relevance)
         layer = None if alone is None else operand(node, alone).producer()
         if layer is not None and bias_after(layer) is node:
             return [relevance if n == alone else None for n in range(len(constants))]
         if how.bias == "ignore" and alone is not None:
             share = unbroadcast(op, relevance, node.outputs[0], operand(node, alone))
             return [share if n == alone else None for n in range(len(constants))]
-        shares = shares_of_sum(op, node, relevance, positive=how.add == "zplus")
+        shares = shares_of_sum(op, node, relevance, positive=how.add == "zplus", bias=how.bias)
         ranks = {rank(operand(node, n)) for n in range(len(shares)) if shares[n] is not None}
         many = sum(share is not None for share in shares) > 1
         if many and ranks == {rank(node.outputs[0])} and None not in ranks:
-            how.amplifications.append((label(node), amplification(op, shares, relevance)))
+            ratio = amplification(op, shares, relevance, node.outputs[0], how.pixels)
+            if ratio is not None:
+                how.amplifications.append((label(node), ratio))
         return shares
 
     @table.rule("Mul", "Div")
     def product(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         """Pass the relevance to the signal: the factor that is no constant and no gate."""
         constants = [constant_array(value) is not None for value in node.inputs]
+        if how.activations == "gradient" and (any(constants) or is_activation(node)):
+            return by_gradient(op, node, relevance)
         if any(constants):
             index = constants.index(False)
         elif is_activation(node):
-            if how.activations == "gradient":
-                return by_gradient(op, node, relevance)
             found = linear_index(node)
             if found is None:
                 return halves(op, node, relevance)
@@ -213,6 +226,10 @@ def relevance_table(propagation: Propagation) -> RuleTable:
         shares[index] = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
         return shares
 
+    @table.rule("InstanceNormalization", "LayerNormalization")
+    def standardisation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+        return through_deviation(op, node, relevance, how.bias)
+
     @table.rule("LRN")
     def response(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         return [relevance] if how.lrn == "pass" else by_gradient(op, node, relevance)
@@ -222,12 +239,14 @@ def relevance_table(propagation: Propagation) -> RuleTable:
         by = by_norm if how.resize == "norm" else by_gradient
         return by(op, node, relevance)
 
-    @table.rule(*POINTWISE, "QuantizeLinear")
+    @table.rule(*POINTWISE, "Max", "Min", "QuantizeLinear")
     def activation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-        if how.activations == "gradient":
+        """Pass on what an activation gets; of several values, the extremum takes all."""
+        varying = [n for n, v in enumerate(node.inputs) if v and constant_array(v) is None]
+        if how.activations == "gradient" or len(varying) > 1:
             return by_gradient(op, node, relevance)
         shares: Contributions = [None] * len(node.inputs)
-        index = next(n for n, value in enumerate(node.inputs) if constant_array(value) is None)
+        (index,) = varying
         shares[index] = unbroadcast(op, relevance, node.outputs[0], operand(node, index))
         return shares
 
@@ -245,26 +264,10 @@ def cast(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     return [op.CastLike(relevance, operand(node))]
 
 
-@_base.rule("Max", "Min")
-def extremum(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Beside constants an activation; of several values, the extremum takes all."""
-    varying = [value for value in node.inputs if value and constant_array(value) is None]
-    if len(varying) > 1:
-        return by_gradient(op, node, relevance)
-    shares: Contributions = [None] * len(node.inputs)
-    for index, value in enumerate(node.inputs):
-        if value is varying[0]:
-            shares[index] = unbroadcast(op, relevance, node.outputs[0], varying[0])
-    return shares
-
-
 @_base.rule(*_MEANS)
 def mean(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     """Share in proportion to what each element adds (norm): these scale as their input does."""
     return by_norm(op, node, relevance)
-
-
-_base.rule("InstanceNormalization", "LayerNormalization")(through_deviation)
 
 
 @_base.rule("Softmax")

@@ -10,7 +10,8 @@ from .relevance_rules import stabilised
 from .tables import gradient
 
 __all__ = [
-    "amplification", "by_gradient", "by_norm", "halves", "shares_of_sum", "through_deviation",
+    "amplification", "by_gradient", "by_norm", "halves", "less_bias", "shares_of_sum",
+    "through_deviation",
 ]  # fmt: skip
 
 
@@ -29,9 +30,14 @@ def by_gradient(op: Builder, node: ir.Node, relevance: ir.Value) -> Contribution
     ]
 
 
-def by_norm(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
-    """Share in proportion to what is summed: x times the gradient of R / y."""
-    quotient = op.Div(relevance, stabilised(op, node.outputs[0]))
+def by_norm(
+    op: Builder, node: ir.Node, relevance: ir.Value, total: ir.Value | None = None
+) -> Contributions:
+    """Share in proportion to what is summed: x times the gradient of R / y.
+
+    ``total`` takes the place of y where not all of it counts.
+    """
+    quotient = op.Div(relevance, stabilised(op, node.outputs[0] if total is None else total))
     slopes = by_gradient(op, node, quotient)
     return [
         None if slope is None or x is None or constant_array(x) is not None else op.Mul(x, slope)
@@ -39,39 +45,57 @@ def by_norm(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     ]
 
 
-def through_deviation(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
+def less_bias(op: Builder, y: ir.Value, shift: ir.Value | None, bias: str) -> ir.Value:
+    """Return what of ``y``, which ends in adding ``shift``, counts by the option ``bias``."""
+    if bias == "keep" or shift is None:
+        return y
+    return op.Sub(y, shift if bias == "ignore" else op.Relu(shift))
+
+
+def through_deviation(
+    op: Builder, node: ir.Node, relevance: ir.Value, bias: str = "keep"
+) -> Contributions:
     """By the norm rule, the deviation it divides by taken as a constant.
 
     ``y = a (x - mean) + shift`` with ``a = scale / deviation``: with ``q = R / y``, x gets
-    ``x (a q - mean(a q))``.
+    ``x (a q - mean(a q))``; ``bias`` says what of the shift counts in y.
     """
     x, y, scale = operand(node), node.outputs[0], operand(node, 1)
     n = rank(x)
     if n is None:
         raise UnsupportedNodeError("the rank of its input is unknown")
     axes = list(range(2, n))
+    shift = node.inputs[2] if len(node.inputs) > 2 else None
     if node.op_type == "LayerNormalization":
         axes = list(range(attribute(node, "axis", -1) % n, n))
     else:
-        scale = op.Reshape(scale, [-1] + [1] * (n - 2))
+        of_channels = [-1] + [1] * (n - 2)
+        scale = op.Reshape(scale, of_channels)
+        shift = None if shift is None else op.Reshape(shift, of_channels)
+    counted = less_bias(op, y, shift, bias)
     centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
     variance = op.ReduceMean(op.Mul(centred, centred), axes, keepdims=1)
     deviation = op.Sqrt(op.Add(variance, attribute(node, "epsilon", 1e-5)))
-    slope = op.Div(op.Mul(scale, op.Div(relevance, stabilised(op, y))), deviation)
+    slope = op.Div(op.Mul(scale, op.Div(relevance, stabilised(op, counted))), deviation)
     share = op.Mul(x, op.Sub(slope, op.ReduceMean(slope, axes, keepdims=1)))
     return [share, *[None] * (len(node.inputs) - 1)]
 
 
 def shares_of_sum(
-    op: Builder, node: ir.Node, relevance: ir.Value, *, positive: bool
+    op: Builder, node: ir.Node, relevance: ir.Value, *, positive: bool, bias: str = "keep"
 ) -> Contributions:
-    """Return each summand's share: of the sum, or of the sum of the positive ones."""
+    """Return each summand's share: of the sum, or of the sum of the positive ones.
+
+    ``bias`` says what of constants counts.
+    """
     y, terms = node.outputs[0], []
     for index in range(len(node.inputs)):
         x = operand(node, index)
         term = op.Neg(x) if node.op_type == "Sub" and index == 1 else x
+        if bias == "clamp" and constant_array(x) is not None:
+            term = op.Min(term, 0.0)
         terms.append(op.Relu(term) if positive else term)
-    total = op.Sum(*terms) if positive else y
+    total = y if bias == "keep" and not positive else op.Sum(*terms)
     quotient = op.Div(relevance, stabilised(op, total, is_positive=positive))
     return [
         None
@@ -87,14 +111,15 @@ def halves(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
     return [unbroadcast(op, half, node.outputs[0], operand(node, index)) for index in range(2)]
 
 
-def amplification(op: Builder, shares: Contributions, relevance: ir.Value) -> ir.Value:
-    """Return how many times what arrives the shares add up to, regardless of sign, ``[N]``."""
-    spatial = list(range(2, rank(relevance) or 2))
+def amplification(
+    op: Builder, shares: Contributions, relevance: ir.Value, like: ir.Value, image: ir.Value
+) -> ir.Value | None:
+    """Return how many times what arrives the shares add up to, regardless of sign, ``[N]``.
 
-    def size(value: ir.Value) -> ir.Value:  # onnxruntime's ReduceL1 takes five times as long
-        sizes = op.Abs(value)
-        sums = op.ReduceSum(sizes, spatial, keepdims=0) if spatial else sizes
-        return op.ReduceSum(op.Flatten(sums, axis=1), [1], keepdims=0)
-
-    total = op.Sum(*[size(share) for share in shares if share is not None])
-    return op.Div(total, op.Add(size(relevance), 1e-30))
+    All are shaped like ``like``; ``None`` where that has no row for each of the image's.
+    """
+    values = [relevance, *(share for share in shares if share is not None)]
+    # onnxruntime's ReduceL1 takes five times as long
+    found = [op.sum_rows(op.Abs(value), like, image) for value in values]
+    sizes = [size for size in found if size is not None]
+    return op.Div(op.Sum(*sizes[1:]), op.Add(sizes[0], 1e-30)) if sizes else None

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from onnx.helper import make_node
 from onnxplain.explainers import load
 from onnxplain.graph_rewrites import FailedPrecondition, InvalidArgument, rewrite
 from onnxplain.graph_rewrites.composites import COMPOSITES
 
 from tests.double import evaluate
-from tests.models import PREPROCESSING, tiny_cnn
+from tests.models import PREPROCESSING, classifier, tiny_cnn
 
 
 @pytest.mark.parametrize("composite", sorted(COMPOSITES))
@@ -58,3 +59,96 @@ def test_an_image_outside_its_bounds_is_told_where_they_are_used(high, options, 
     x[1, 4, 5] = 1.5
     found = load(tiny_cnn()).explain(tensor=x, method="lrp", low=-1, high=high, **options)
     assert ("OUTSIDE_BOUNDS" in [notice.code for notice in found.warnings]) is told
+
+
+def flipped(x):
+    return x[:, ::-1]
+
+
+def blocks(x):  # SpaceToDepth
+    n, c, h, w = x.shape
+    return (
+        x.reshape(n, c, h // 2, 2, w // 2, 2)
+        .transpose(0, 3, 5, 1, 2, 4)
+        .reshape(n, -1, h // 2, w // 2)
+    )
+
+
+def unblocked(x):
+    n, c, h, w = x.shape
+    return (
+        x.reshape(n, 2, 2, c // 4, h, w)
+        .transpose(0, 3, 4, 1, 5, 2)
+        .reshape(n, c // 4, 2 * h, 2 * w)
+    )
+
+
+def same(x):
+    return x
+
+
+# What stands before the first layer: nodes, constants, what it makes of an image, and back.
+BEFORE = {
+    "gathered channels": (
+        [make_node("Gather", ["image", "order"], ["h"], axis=1)],
+        {"order": np.array([2, 1, 0])},
+        flipped,
+        flipped,
+    ),
+    "sliced backwards": (
+        [make_node("Slice", ["image", "last", "first", "axis", "step"], ["h"])],
+        {"last": [-1], "first": [-9], "axis": [1], "step": [-1]},
+        flipped,
+        flipped,
+    ),
+    "joined": (
+        [
+            make_node("Gather", ["image", "rest"], ["some"], axis=1),
+            make_node("Gather", ["image", "zero"], ["other"], axis=1),
+            make_node("Concat", ["some", "other"], ["h"], axis=1),
+        ],
+        {"rest": np.array([2, 1]), "zero": np.array([0])},
+        flipped,
+        flipped,
+    ),
+    "clipped": (
+        [make_node("Clip", ["image", "low", "high"], ["h"])],
+        {"low": np.float32(-9), "high": np.float32(9)},
+        same,
+        same,
+    ),
+    "blocks": ([make_node("SpaceToDepth", ["image"], ["h"], blocksize=2)], {}, blocks, unblocked),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_bounds_reach_the_first_layer_through_what_moves_the_image(name):
+    nodes, constants, there, back = BEFORE[name]
+    random = np.random.default_rng(2)
+    x = random.normal(size=(2, 3, 4, 4))
+    low, high = np.array([-3.0, -4.0, -5.0]), np.array([3.0, 4.0, 6.0])
+    low, high = (np.broadcast_to(end.reshape(1, 3, 1, 1), (1, 3, 4, 4)) for end in (low, high))
+    moved = there(x)
+    w = random.normal(size=(4, moved.shape[1], 1, 1))
+    own = {"w": w, "fc": random.normal(size=(4, 5))}
+    layers = [
+        make_node("Conv", ["h", "w"], ["z"]),
+        make_node("Relu", ["z"], ["r"]),
+        make_node("GlobalAveragePool", ["r"], ["pooled"]),
+        make_node("Flatten", ["pooled"], ["flat"]),
+        make_node("MatMul", ["flat", "fc"], ["logits"]),
+    ]
+    fixed = {key: np.asarray(value) for key, value in constants.items()}
+    model = classifier([*nodes, *layers], own | fixed, size=4)
+    options = {"input_domain": "box", "start": "score"}
+    feeds = {"image": x, "target": np.array([1, 3])}
+    ends = {"low": low[:, :, :1, :1], "high": high[:, :, :1, :1]}
+    names = [value.name for value in rewrite(model, "deep_taylor", **options).graph.input][2:]
+    given = dict(zip(names, ends.values(), strict=True))
+    found = evaluate(rewrite(model, "deep_taylor", **options), feeds | given)["attribution"]
+    layers[0].input[0] = "image"
+    plain = classifier(layers, own, size=moved.shape[2], channels=moved.shape[1])
+    feeds["image"] = moved
+    given = {"low": there(low)[:, :, :1, :1], "high": there(high)[:, :, :1, :1]}
+    expected = evaluate(rewrite(plain, "deep_taylor", **options), feeds | given)["attribution"]
+    np.testing.assert_allclose(found, back(expected), atol=1e-12)

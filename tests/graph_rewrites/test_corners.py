@@ -244,3 +244,89 @@ def test_a_matrix_product_has_its_bias_as_a_dense_layer_does(composite, bias, sw
         for nodes in (of_three, of_two)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("op_type", ["AveragePool", "MaxPool", "LpPool"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "counted"), [(5, [2, 2], 0), (5, [2, 2], 1), (7, [3, 3], 0), (6, [2, 3], 0)]
+)
+def test_a_window_that_would_begin_in_the_padding_is_none(op_type, size, kernel, counted):
+    options = {"count_include_pad": counted} if op_type == "AveragePool" else {}
+    layers = [
+        node("Conv", ["image", "u"], ["a"]),
+        node(op_type, ["a"], ["y"], kernel_shape=kernel, strides=[2, 2], pads=[1, 1, 1, 1],
+             ceil_mode=1, **options),
+        node("GlobalMaxPool", ["y"], ["pooled"]),
+        node("Flatten", ["pooled"], ["flat"]),
+        node("MatMul", ["flat", "fc"], ["logits"]),
+    ]  # fmt: skip
+    model = classifier(layers, {"u": weights(4, 3, 1, 1), "fc": weights(4, 5)}, size=size)
+    rewritten = rewrite(model, "input_x_gradient")
+    x = RANDOM.normal(size=(2, 3, size, size)).astype(np.float32)
+    session = ort.InferenceSession(rewritten.SerializeToString())
+    feeds = {"image": x, "target": FEEDS["target"]}
+    logits, shares = session.run(["logits", "attribution"], feeds)
+    plain = ort.InferenceSession(model.SerializeToString()).run(None, {"image": x})[0]
+    np.testing.assert_allclose(logits, plain, rtol=1e-5)
+    expected = logits[[0, 1], FEEDS["target"]]  # nothing has a bias: all scales with the image
+    np.testing.assert_allclose(shares.sum(axis=(1, 2, 3)), expected, rtol=1e-4)
+
+
+DENSE = {
+    "a vector behind": (
+        [node("MatMul", ["flat", "v"], ["p"]), node("Unsqueeze", ["p", "one"], ["q"])],
+        [node("MatMul", ["flat", "column"], ["q"])],
+    ),
+    "a vector before": (
+        [node("Transpose", ["flat"], ["t"]), node("MatMul", ["v", "t"], ["p"]),
+         node("Unsqueeze", ["p", "one"], ["q"])],
+        [node("MatMul", ["flat", "column"], ["q"])],
+    ),
+    "a transposed input": (
+        [node("Transpose", ["flat"], ["t"]),
+         node("Gemm", ["t", "column"], ["q"], transA=1, alpha=2.0)],
+        [node("Gemm", ["flat", "column"], ["q"], alpha=2.0)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("method", ["gradient", "lrp", "deep_lift"])
+def test_products_of_other_forms_are_the_layer_they_stand_for(name, method):
+    v = weights(27)
+    own = {"v": v, "column": v[:, None], "one": np.array([1]), "row": weights(1, 5)}
+    found = []
+    for layers in DENSE[name]:
+        ends = [
+            node("Flatten", ["image"], ["flat"]),
+            *layers,
+            node("MatMul", ["q", "row"], ["logits"]),
+        ]
+        used = {value for one in ends for value in one.input}
+        model = classifier(ends, {k: x for k, x in own.items() if k in used}, size=3)
+        feeds = FEEDS | ({"baseline": np.zeros((1, 3, 3, 3))} if method == "deep_lift" else {})
+        rewritten = rewrite(model, method)
+        onnx.checker.check_model(rewritten, full_check=True)
+        found.append(evaluate(rewritten, feeds)["attribution"])
+    assert relative_error(*found) < 1e-6
+
+
+def test_of_equal_maxima_the_first_wins_however_it_is_written():
+    found = []
+    for pool in (
+        node("GlobalMaxPool", ["a"], ["y"]), node("ReduceMax", ["a", "axes"], ["y"])
+    ):  # fmt: skip
+        layers = [
+            node("Conv", ["image", "u"], ["a"]),
+            pool,
+            node("Flatten", ["y"], ["flat"]),
+            node("MatMul", ["flat", "fc"], ["logits"]),
+        ]
+        own = {"u": np.ones((4, 3, 1, 1)), "fc": np.ones((4, 5)), "axes": np.array([2, 3])}
+        if pool.op_type == "GlobalMaxPool":
+            del own["axes"]
+        feeds = FEEDS | {"image": np.ones((2, 3, 3, 3))}
+        model = classifier(layers, own, size=3)
+        found.append(evaluate(rewrite(model, "gradient"), feeds)["attribution"])
+    np.testing.assert_array_equal(*found)
+    assert np.count_nonzero(found[0]) == 6

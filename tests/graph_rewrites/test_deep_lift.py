@@ -132,6 +132,14 @@ def test_it_is_its_definition_written_out_in_loops(variant):
             [make_node("Sigmoid", ["a"], ["s"]), make_node("Mul", ["a", "s"], ["y"])], id="swish"
         ),
         pytest.param([make_node("Mul", ["a", "a"], ["y"])], id="square"),
+        pytest.param(
+            [
+                make_node("Exp", ["a"], ["e"]),
+                make_node("Greater", ["a", "nothing"], ["positive"]),
+                make_node("Where", ["positive", "a", "e"], ["y"]),
+            ],
+            id="chosen",
+        ),
         pytest.param([make_node("Softmax", ["a"], ["y"], axis=1)], id="softmax"),
         pytest.param(
             [make_node("LayerNormalization", ["a", "map", "map"], ["y"], axis=2)], id="layer norm"
@@ -163,7 +171,8 @@ def test_joins_of_branches_are_complete(nodes):
     used = {name for node in nodes for name in node.input}
     sizes = {"map": (3, 3), "channels": (4,)}
     weights = {name: random.normal(size=size) for name, size in sizes.items() if name in used}
-    weights |= {"axes": np.array([1])} if "axes" in used else {}
+    others = {"axes": np.array([1]), "nothing": np.zeros(1)}
+    weights |= {name: value for name, value in others.items() if name in used}
     found = evaluate(rewrite(branches(*nodes, **weights), "deep_lift"), feeds)
     assert np.abs(found["attribution"].sum(axis=(1, 2, 3))).min() > 1e-3
     np.testing.assert_allclose(found["residual"], 0, atol=1e-9)

@@ -9,7 +9,7 @@ from onnx.numpy_helper import from_array, to_array
 from onnxplain.graph_rewrites import InvalidArgument, provenance_of, rewrite
 
 from tests.double import evaluate, relative_error
-from tests.models import branches, tiny_cnn
+from tests.models import branches, classifier, tiny_cnn
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 3, 3, 3))
 FEEDS = {"image": IMAGES, "target": np.array([1, 4])}
@@ -180,6 +180,11 @@ def test_what_a_product_shares_without_a_rule_of_its_own_is_said(op_type, first,
 
 
 ACTIVATIONS = {
+    "relu6": (
+        [make_node("Clip", ["a", "zero", "six"], ["y"])],
+        [make_node("Relu", ["a"], ["positive"]), make_node("Min", ["positive", "six"], ["y"])],
+        {"zero": number(0), "six": number(6)},
+    ),
     "hard swish": (
         [make_node("HardSwish", ["a"], ["y"])],
         [
@@ -205,11 +210,14 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
-def test_an_activation_taken_apart_is_the_activation(name):
+@pytest.mark.parametrize(("method", "options"), [("lrp", TINY), ("excitation_backprop", {})])
+def test_an_activation_taken_apart_is_the_activation(name, method, options):
     whole, parts, constants = ACTIVATIONS[name]
+    used = {value for one in whole for value in one.input}
+    own = {key: value for key, value in constants.items() if key in used}
     (expected, _), (found, codes) = (
-        explained(branches(*whole), **TINY),
-        explained(branches(*parts, **constants), **TINY),
+        explained(branches(*whole, **own), method, **options),
+        explained(branches(*parts, **constants), method, **options),
     )
     assert relative_error(found["attribution"], expected["attribution"]) < 1e-6
     assert codes == []
@@ -302,6 +310,37 @@ def test_a_layer_that_a_normalisation_is_merged_into_is_read_after_that():
     assert ("LAYER_MERGED" in codes, "LAYER_MERGED" in others) == (True, False)
 
 
+def test_rows_that_others_are_merged_into_are_told_of_each_image():
+    model = branches(
+        make_node("Transpose", ["a"], ["last"], perm=[0, 2, 3, 1]),
+        make_node("Reshape", ["last", "rows"], ["pixels"]),
+        make_node("MatMul", ["pixels", "w"], ["mixed"]),
+        make_node("Add", ["pixels", "mixed"], ["sum"]),
+        make_node("Reshape", ["sum", "maps"], ["back"]),
+        make_node("Transpose", ["back"], ["first"], perm=[0, 3, 1, 2]),
+        make_node("Add", ["first", "b"], ["y"]),
+        rows=np.array([-1, 4]),
+        w=np.random.default_rng(5).normal(size=(4, 4)),
+        maps=np.array([-1, 3, 3, 4]),
+    )
+    rewritten = rewrite(model, "lrp", profile=True)
+    together = evaluate(rewritten, FEEDS)
+    for row in range(2):
+        alone = evaluate(rewritten, {key: value[row : row + 1] for key, value in FEEDS.items()})
+        assert alone["amplification"].shape == (1, 2)
+        for key in ("amplification", "profile"):
+            np.testing.assert_allclose(together[key][row], alone[key][0], rtol=1e-9)
+
+
+def test_channels_of_a_layer_are_reduced_as_asked():
+    first, second = (
+        explained(branches(make_node("Add", ["a", "b"], ["y"])), layer="a", reduction=how)[0]
+        for how in ("sum", "max_abs")
+    )
+    assert (second["native_heatmap"] >= np.abs(first["native_heatmap"]) / 4).all()
+    assert (second["native_heatmap"] > 0).all()
+
+
 def with_biases(shift):
     model = tiny_cnn(size=12)
     for tensor in model.graph.initializer:
@@ -318,6 +357,38 @@ def test_what_biases_take_can_be_left_to_the_inputs(shift, bias, conserved):
     feeds = {"image": np.ones((1, 3, 12, 12)), "target": np.array([1])}
     options = {"rules": "*:alpha_beta", "bias": bias, "start": "one"}
     found = evaluate(rewrite(with_biases(shift), "lrp", **options), feeds)
+    assert (np.abs(found["residual"]) < 1e-3).all() == conserved
+
+
+SHIFTED = {
+    "BatchNormalization": (["image", "scale", "shift", "mean", "variance"], (3,)),
+    "LayerNormalization": (["image", "scale", "shift"], (12,)),
+    "InstanceNormalization": (["image", "scale", "shift"], (3,)),
+    "Add": (["image", "shift"], (1, 3, 1, 12)),
+}
+
+
+@pytest.mark.parametrize("op_type", SHIFTED)
+@pytest.mark.parametrize(
+    ("bias", "sign", "conserved"),
+    [("ignore", 1, True), ("clamp", 1, True), ("keep", 1, False), ("clamp", -1, False)],
+)
+def test_what_shifts_of_other_layers_take_can_be_left_to_the_inputs(op_type, bias, sign, conserved):
+    inputs, shape = SHIFTED[op_type]
+    axis = {"axis": 3} if op_type == "LayerNormalization" else {}
+    values = {"scale": np.full(shape, 1.5), "shift": np.full(shape, 3.0 * sign)}
+    values |= {"mean": np.zeros(shape), "variance": np.ones(shape)}
+    nodes = [
+        make_node(op_type, inputs, ["shifted"], **axis),
+        make_node("Softplus", ["shifted"], ["y"]),
+        make_node("GlobalAveragePool", ["y"], ["pooled"]),
+        make_node("Flatten", ["pooled"], ["flat"]),
+        make_node("MatMul", ["flat", "fc"], ["logits"]),
+    ]
+    own = {key: value for key, value in values.items() if key in inputs}
+    model = classifier(nodes, own | {"fc": np.ones((3, 5))}, size=12)
+    feeds = {"image": np.random.default_rng(8).normal(size=(1, 3, 12, 12)), "target": np.array([1])}
+    found = evaluate(rewrite(model, "lrp", composite="epsilon", bias=bias, start="one"), feeds)
     assert (np.abs(found["residual"]) < 1e-3).all() == conserved
 
 
