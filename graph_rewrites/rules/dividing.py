@@ -12,6 +12,7 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 from onnxplain.graph_rewrites.twins import Twin
 
 from .reducing import kept, reduced_axes
+from .sharing import by_gradient
 
 __all__ = ["SHARING"]
 
@@ -104,6 +105,20 @@ def _of_sum_square(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Va
     return op.Mul(kept(op, node, m), op.Add(x, twin[x]))
 
 
+def _of_lp_pool(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> ir.Value | None:
+    """Return x's multipliers in ``y = sqrt(sum x^2)`` of windows, see `_of_l2`; else the gradient.
+
+    The gradient of y for m is ``x A^T(m / y)``, that of the baseline ``x0 A^T(m / y0)``.
+    """
+    if attribute(node, "p", 2) != 2:
+        return by_gradient(op, node, m)[0]
+    y, y0 = node.outputs[0], twin[node.outputs[0]]
+    share = _over(op, m, op.Add(y, y0))
+    here = by_gradient(op, node, op.Mul(share, y))[0]
+    there = by_gradient(op, twin.nodes[node], op.Mul(share, y0))[0]
+    return op.Add(here, there)
+
+
 def _logarithmic_mean(
     op: Builder, p: ir.Value, p0: ir.Value, log_p: ir.Value, log_p0: ir.Value
 ) -> ir.Value:
@@ -121,7 +136,7 @@ def _shares_of_lse(op: Builder, z: ir.Value, z0: ir.Value, axes: list[int]) -> i
 
 
 def _over(op: Builder, above: ir.Value, below: ir.Value) -> ir.Value:
-    """Return the quotient, 0 where the divisor, nowhere negative, is 0: so is the dividend."""
+    """Return the quotient, with 1 for a divisor, nowhere negative, that is 0."""
     return op.Div(above, op.Where(op.Equal(below, 0.0), op.scalar(1.0, below), below))
 
 
@@ -130,6 +145,7 @@ SHARING = {
     "InstanceNormalization": _of_standardisation,
     "LayerNormalization": _of_standardisation,
     "LogSoftmax": _of_log_softmax,
+    "LpPool": _of_lp_pool,
     "ReduceL1": _of_l1,
     "ReduceL2": _of_l2,
     "ReduceLogSum": _of_log_sum,

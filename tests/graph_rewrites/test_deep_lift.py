@@ -148,6 +148,9 @@ def test_it_is_its_definition_written_out_in_loops(variant):
             [make_node("InstanceNormalization", ["a", "channels", "channels"], ["y"])],
             id="instance norm",
         ),
+        pytest.param(
+            [make_node("LpPool", ["a"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])], id="lppool"
+        ),
         pytest.param([make_node("LogSoftmax", ["a"], ["y"], axis=1)], id="log softmax"),
         *(
             pytest.param(
