@@ -27,12 +27,20 @@ def bounds_of(
     Raises
     ------
     InvalidArgument
-        ``OPTION_OUT_OF_RANGE``: not one number for each channel or for all, or low above high.
+        ``OPTION_OUT_OF_RANGE``: not one number for each channel or for all, low above high, or
+        one without the other.
     """
     known = prepared.bounds(channel_axis)
     asked = [options.get(name) for name in ("low", "high")]
-    if asked == [None, None] or (known is None and None in asked):
+    if asked == [None, None]:
         return known
+    if known is None and None in asked:
+        message = "low and high are asked for together, where no preprocessing says the other"
+        raise InvalidArgument(
+            "OPTION_OUT_OF_RANGE",
+            message,
+            violations=[Violation(("low", "high")[asked.index(None)], message)],
+        )
     channels = prepared.x.shape[channel_axis]
     shape = [1, 1, 1, 1]
     shape[channel_axis] = channels

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Notice", "Provenance", "caveats", "check_show", "finite", "versions"]
 
 _LARGE_RESIDUAL = 0.1
+_ROUNDING = 1e-5  # of all that is distributed, regardless of sign
 _AMPLIFIED = 10.0
 
 FloatMap = npt.NDArray[np.float32]
@@ -220,6 +221,11 @@ def caveats(result: Result, options: Mapping[str, Any]) -> list[Notice]:
         message = "no pixel speaks for this class; relu=false shows what speaks against it"
         return [Notice("NO_POSITIVE_EVIDENCE", message)]
     message = "the map is zero everywhere: nothing in the image changes this score"
+    if result.residual:
+        message = (
+            f"the map is zero everywhere, though the method distributes {-result.residual:.3g}: "
+            "biases, zeros of the image or terms of the other sign took it all"
+        )
     if options.get("start") == "positive_score" and result.residual == 0:
         message = (
             "the score is not positive, and nothing else is distributed; start=score distributes "
@@ -239,7 +245,8 @@ def _incomplete(result: Result) -> list[Notice]:
         )
     found = float(result.attribution.sum(dtype=np.float64))
     claimed = found - result.residual
-    if abs(result.residual) <= _LARGE_RESIDUAL * abs(claimed):
+    moved = float(np.abs(result.attribution).sum(dtype=np.float64))
+    if abs(result.residual) <= max(_LARGE_RESIDUAL * abs(claimed), _ROUNDING * moved):
         return []
     message = (
         f"the map sums to {found:.3g} where the method distributes {claimed:.3g}; biases, "

@@ -219,9 +219,11 @@ def _in_graph(
     bounds = bounds_of(options, prepared, classifier.channel_axis)
     start = targets.start(targets.columns)
     with clock.stage("rewrite"):
+        lost: list[Notice] = []
         if options.get("input_domain") == "auto":
-            options = _with_domain(method, options, bounds, start, graphs)
+            options, lost = _with_domain(method, options, bounds, start, graphs)
         layer, notices, roles = graphs.prepare(method, options, start)
+        notices = [*notices, *lost]
     control.check()
     with clock.stage("run"):
         given = {} if bounds is None else {"low": bounds[0], "high": bounds[1]}
@@ -249,16 +251,17 @@ def _with_domain(
     bounds: tuple[Array, Array] | None,
     start: Array,
     graphs: WhiteBox,
-) -> Mapping[str, Any]:
-    """Take the image for a box where its bounds are known and reach the first layer."""
+) -> tuple[Mapping[str, Any], list[Notice]]:
+    """Take the image for a box where its bounds are known, and warn where they get lost."""
     real, box = (dict(options, input_domain=domain) for domain in ("real", "box"))
     if bounds is None:
-        return real
+        return real, []
     try:
         graphs.prepare(method, box, start)
-    except FailedPrecondition:
-        return real
-    return box
+    except FailedPrecondition as error:
+        message = f"input_domain=real is taken, as box does not apply: {error.message}"
+        return real, [Notice("BOUNDS_LOST", message)]
+    return box, []
 
 
 def _compared(

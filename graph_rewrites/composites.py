@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -30,10 +30,10 @@ __all__ = [
     "COMPOSITES",
     "Composite",
     "RuleSettings",
-    "assign",
     "deep_taylor_composite",
     "excitation_composite",
     "read_rules",
+    "rule_names",
 ]
 
 RULES = (
@@ -114,6 +114,16 @@ class RuleSettings:
         }
         return {name: with_bias(rule, self.bias) for name, rule in rules.items()}
 
+    def idle(self, used: Container[str]) -> list[str]:
+        """Return the numbers that were set for rules that are not ``used``."""
+        rule_of = {"epsilon": "epsilon", "gamma": "gamma", "alpha": "alpha_beta"}
+        usual = RuleSettings()
+        return [
+            name
+            for name, rule in rule_of.items()
+            if rule not in used and getattr(self, name) != getattr(usual, name)
+        ]
+
 
 def read_rules(text: str | None) -> list[tuple[str, str]]:
     """Read overrides such as ``conv1*:zbox,Gemm:epsilon`` as pairs of pattern and rule.
@@ -136,13 +146,12 @@ def read_rules(text: str | None) -> list[tuple[str, str]]:
     return pairs
 
 
-def assign(
+def rule_names(
     composite: Composite,
     nodes: Sequence[ir.Node],
-    settings: RuleSettings,
     overrides: Sequence[tuple[str, str]] = (),
-) -> dict[ir.Node, LinearRule]:
-    """Return the rule of every linear layer among ``nodes``, which lead from image to score.
+) -> dict[ir.Node, str]:
+    """Return the name of every linear layer's rule; ``nodes`` lead from image to score.
 
     Parameters
     ----------
@@ -153,20 +162,19 @@ def assign(
     Raises
     ------
     InvalidArgument
-        ``OPTION_OUT_OF_RANGE``, or ``UNKNOWN_LAYER`` where a pattern fits no linear layer.
+        ``UNKNOWN_LAYER`` where a pattern fits no linear layer.
     """
-    rules = settings.rules()
     linear = [node for node in nodes if is_layer(node)]
     _refuse_idle(overrides, linear)
     ends = dict.fromkeys(_first(nodes, "inputs"), composite.first) if composite.first else {}
     if composite.last:
         ends |= dict.fromkeys(_first(nodes[::-1], "outputs"), composite.last)
-    assigned = {}
+    names = {}
     for node in linear:
         usual = composite.convolution if node.op_type in CONVOLUTIONS else composite.dense
         given = (rule for pattern, rule in overrides if _fits(pattern, node))
-        assigned[node] = rules[next(given, ends.get(node) or usual)]
-    return assigned
+        names[node] = next(given, ends.get(node) or usual)
+    return names
 
 
 def _first(nodes: Sequence[ir.Node], side: str) -> list[ir.Node]:

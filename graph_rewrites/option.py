@@ -97,6 +97,8 @@ class Option:
         """
         if value is None and self.optional:
             return None
+        if self.together and not self.arrays and isinstance(value, np.ndarray):
+            value = value.ravel().tolist()
         if self.several and isinstance(value, list | tuple):
             if not value:
                 raise ValueError("the list is empty; leave the option out, or give a value")

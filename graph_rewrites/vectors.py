@@ -1,4 +1,4 @@
-"""Products of a matrix and a vector, as products of two matrices."""
+"""Products of other ranks than a layer's, as products by a matrix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .builder import rank
+from .builder import constant_array, rank
 from .patterns.surgery import constant
 
 __all__ = ["make_matrices"]
@@ -19,6 +19,7 @@ def make_matrices(graph: ir.Graph) -> bool:
     for node in list(graph):
         if node.op_type != "MatMul" or node.domain != "":
             continue
+        _flatten_weights(graph, node)
         ranks = [None if value is None else rank(value) for value in node.inputs]
         if 1 not in ranks or None in ranks:
             continue
@@ -37,6 +38,17 @@ def make_matrices(graph: ir.Graph) -> bool:
         node.replace_input_with(0, whole.outputs[0])
         node.replace_input_with(1, _axis(graph, f"{y.name}/lost", lost))
     return found
+
+
+def _flatten_weights(graph: ir.Graph, node: ir.Node) -> None:
+    """Take constant weights ``[1, ..., K, M]``, the same for all rows of x, as ``[K, M]``."""
+    x, weights = node.inputs[0], constant_array(node.inputs[1])
+    if x is None or weights is None or weights.ndim < 3 or (rank(x) or 0) < weights.ndim:
+        return
+    if set(weights.shape[:-2]) == {1}:
+        matrix = weights.reshape(weights.shape[-2:])
+        name = f"{node.outputs[0].name}/weights"
+        node.replace_input_with(1, constant(graph, name, matrix, matrix.dtype))
 
 
 def _axis(graph: ir.Graph, name: str, axis: Any) -> ir.Value:

@@ -70,4 +70,5 @@ def excitation_backprop(
         ),
         layer=layer,
         profile=profile,
+        conserves=not contrastive,
     )

@@ -10,9 +10,9 @@ from onnxplain.graph_rewrites.builder import constant_array
 from onnxplain.graph_rewrites.composites import (
     Composite,
     RuleSettings,
-    assign,
     keep_sign,
     read_rules,
+    rule_names,
 )
 from onnxplain.graph_rewrites.engine import backward, label
 from onnxplain.graph_rewrites.features import Features, bottlenecks
@@ -20,7 +20,8 @@ from onnxplain.graph_rewrites.paths import nodes_between
 from onnxplain.graph_rewrites.patterns import simplify
 from onnxplain.graph_rewrites.rewriting import Maps, Rewriting
 from onnxplain.graph_rewrites.rules.bounds import ImageBounds
-from onnxplain.graph_rewrites.rules.layers import is_layer, is_mergeable
+from onnxplain.graph_rewrites.rules.layers import bias_after, is_layer, is_mergeable
+from onnxplain.graph_rewrites.rules.products import is_within_activation
 from onnxplain.graph_rewrites.rules.relevance import Propagation, relevance_table
 from onnxplain.graph_rewrites.rules.relevance_rules import is_not_negative
 
@@ -56,6 +57,7 @@ def propagated(
     readings: Readings | None = None,
     layer: str | None = None,
     profile: bool = False,
+    conserves: bool = True,
 ) -> Maps:
     """Return the maps of relevance propagation.
 
@@ -65,11 +67,13 @@ def propagated(
         What is distributed: ``score``, the score itself; ``positive_score``, its positive part;
         ``one``.
     settings, rules
-        The numbers in the rules, and overrides of the composite; see `assign`.
+        The numbers in the rules, and overrides of the composite; see `rule_names`.
     layer
         Name of a tensor ``[N, K, h, w]``: where relevance is read, instead of at the image.
     profile
         Whether to sum the relevance before every layer with weights that all paths go through.
+    conserves
+        Whether the maps are to sum to what is distributed; the residual is the difference.
     """
     op, anatomy, how = rewriting.op, rewriting.anatomy, readings or Readings()
     overrides = read_rules(rules)
@@ -78,13 +82,18 @@ def propagated(
     simplify(rewriting.graph)
     nodes = nodes_between([anatomy.pixels], [anatomy.logits], lambda node: False)
     settings = settings or RuleSettings()
-    assigned = assign(composite, nodes, settings, overrides)
+    names = rule_names(composite, nodes, overrides)
+    by_name = settings.rules()
+    assigned = {node: by_name[name] for node, name in names.items()}
+    for option in settings.idle({*names.values()}):
+        rewriting.warn("OPTION_UNUSED", f"{option} is of a rule that no layer has here")
     bounded = any(rule.is_bounded for rule in assigned.values())
     propagation = Propagation(
         assigned,
         anatomy.pixels,
         ImageBounds(anatomy.pixels, *rewriting.bounds()) if bounded else None,
         bias=settings.bias,
+        parts={node for node in nodes if is_within_activation(node)},
         warn=rewriting.warn,
         **vars(how),
     )
@@ -97,7 +106,7 @@ def propagated(
     arrived, *inner = backward(op, relevance_table(propagation), {anatomy.logits: relevance}, wrt)
     given = rewriting.total(relevance)
     maps = {}
-    if features is None or features.value in bottlenecks(nodes, anatomy):
+    if conserves and (features is None or features.value in bottlenecks(nodes, anatomy)):
         maps["residual"] = op.Sub(
             rewriting.total(arrived), given
         )  # beside other ways no sum is claimed
@@ -159,8 +168,10 @@ def _read_at(values: Sequence[ir.Value]) -> list[ir.Value]:
     return [values[0], *inner]
 
 
-def _has_constant(node: ir.Node) -> bool:
-    return any(constant_array(value) is not None for value in node.inputs)
+def _is_bias(node: ir.Node) -> bool:
+    """Return whether an Add is the bias of a layer before it."""
+    makers = [value.producer() for value in node.inputs if value is not None]
+    return any(maker is not None and bias_after(maker) is node for maker in makers)
 
 
 def _tell_what_brings_signs(rewriting: Rewriting, nodes: Sequence[ir.Node], how: Readings) -> None:
@@ -173,7 +184,8 @@ def _tell_what_brings_signs(rewriting: Rewriting, nodes: Sequence[ir.Node], how:
             node.op_type in _SHARING
             and not (node.op_type == "Add" and how.add == "zplus")
             and not (how.batch_norm == "merge" and is_mergeable(node))
-            and not (how.activations == "gradient" and _has_constant(node))
+            and not (how.activations == "gradient" and is_within_activation(node))
+            and not _is_bias(node)
             and not all(
                 value is None or is_not_negative(value) or constant_array(value) is not None
                 for value in node.inputs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from .activations import take_factors
 from .affine import gather_affine, merge_affine
 from .dense import scale_dense, take_bias
 from .padding import fold_padding
@@ -19,6 +20,7 @@ from .surgery import Folded
 __all__ = ["PATTERNS", "Folded", "folded", "merge_affine", "recognise_rectifiers", "simplify"]
 
 PATTERNS = {
+    "activation_factors": take_factors,
     "response_normalisation": recognise_response_normalisation,
     "dense_factors": scale_dense,
     "dense_bias": take_bias,

@@ -11,9 +11,9 @@ from onnxplain.graph_rewrites.engine import UnsupportedNodeError
 __all__ = ["Bounds", "ImageBounds", "carried"]
 
 _CARRIED = (
-    "BatchNormalization", "Cast", "Clip", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather",
-    "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Tile", "Transpose",
-    "Unsqueeze",
+    "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "DepthToSpace",
+    "DequantizeLinear", "Expand", "Flatten", "Gather", "Identity", "Pad", "QuantizeLinear", "Relu",
+    "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 )  # fmt: skip
 _OF_SEVERAL = ("Add", "Concat", "Div", "Mul", "Sub")  # all inputs are data; else the first is
 
@@ -51,7 +51,10 @@ def _ends(op: Builder, image: ImageBounds, x: ir.Value, known: dict[ir.Value, Bo
         return known[x]
     node = x.producer()
     if node is None or not _is_carrying(node):
-        raise UnsupportedNodeError("the bounds of its input do not follow from the image's")
+        raise UnsupportedNodeError(
+            "the bounds of its input, for the rule zbox, do not follow from the image's: take "
+            "another composite or input_domain"
+        )
     n_data = len(node.inputs) if node.op_type in _OF_SEVERAL else 1
     attributes = {name: attribute(node, name) for name in node.attributes}
     given: list[tuple[ir.Value | None, ir.Value | None]] = [
@@ -69,6 +72,8 @@ def _ends(op: Builder, image: ImageBounds, x: ir.Value, known: dict[ir.Value, Bo
 
 def _is_carrying(node: ir.Node) -> bool:
     """Return whether every element that the node makes rises or falls with the image's."""
+    if node.op_type == "LeakyRelu":
+        return bool(attribute(node, "alpha", 0.01) >= 0)
     if node.op_type == "Resize":
         return bool(attribute(node, "mode", "nearest") != "cubic")
     if node.op_type in ("Add", "Div", "Mul", "Sub"):

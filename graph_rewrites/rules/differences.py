@@ -16,7 +16,7 @@ from onnxplain.graph_rewrites.engine import Contributions, RuleTable, unbroadcas
 from onnxplain.graph_rewrites.twins import Twin
 
 from .dividing import SHARING
-from .layers import LINEAR, Layer, layer_of
+from .layers import LINEAR, Layer, bias_after, layer_of
 from .products import POINTWISE, chosen_index, is_activation
 from .quantisation import representable
 from .relevance_rules import minus, plus
@@ -176,7 +176,7 @@ def _activation(
         shares[index] = _rescaled(op, node, m, how, index)
     else:
         pair = _revealed(op, node, layer, m, how, index)
-        shares[index], how.apart[layer.y] = pair[0], pair
+        shares[index], how.apart[layer.node.outputs[0]] = pair[0], pair
     return shares
 
 
@@ -202,6 +202,10 @@ def _quotient(op: Builder, node: ir.Node, m: ir.Value, twin: Twin) -> Contributi
 def _linear_before(op: Builder, z: ir.Value) -> Layer | None:
     """Return the layer with weights that makes ``z`` for one activation, and nothing else."""
     before = z.producer()
+    if before is not None and before.op_type == "Add":  # of a MatMul and its bias
+        makers = [value.producer() for value in before.inputs if value is not None]
+        layers = [maker for maker in makers if maker is not None and bias_after(maker) is before]
+        before = layers[0] if layers else None
     if before is None or before.op_type not in LINEAR or len(z.uses()) != 1:
         return None
     return None if constant_array(before.inputs[1]) is None else layer_of(op, before)

@@ -17,6 +17,7 @@ __all__ = [
     "chosen_index",
     "gate_index",
     "is_activation",
+    "is_within_activation",
     "linear_index",
     "squashed_index",
 ]
@@ -40,6 +41,23 @@ def is_activation(node: ir.Node) -> bool:
     """Return whether all factors are functions, element by element, of the same values."""
     leaves = [_behind(value)[0] for value in node.inputs if value is not None]
     return len(leaves) > 1 and all(found == leaves[0] for found in leaves)
+
+
+def is_within_activation(node: ir.Node) -> bool:
+    """Return whether what the node makes is used, element by element, by an activation."""
+    waiting, seen = [*node.outputs], {*node.outputs}
+    while waiting:
+        for user, _ in waiting.pop().uses():
+            if user.domain != "" or user.op_type not in (*POINTWISE, *_ARITHMETIC):
+                continue
+            varying = [v for v in user.inputs if v is not None and constant_array(v) is None]
+            if len(varying) > 1:
+                if is_activation(user):
+                    return True
+            elif user.outputs[0] not in seen:
+                seen.add(user.outputs[0])
+                waiting.append(user.outputs[0])
+    return False
 
 
 def chosen_index(node: ir.Node) -> int | None:

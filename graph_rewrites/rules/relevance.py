@@ -1,14 +1,12 @@
 """Layer-wise relevance propagation: rules as data, over one helper.
 
-For a linear layer every rule is a sum over modified copies of it: with ``f_v`` the layer with
-modified weights and ``x_v`` the modified input, ``R_in = sum_v x_v f_v^T(R_out / stab(z))``, where
-``z = sum_v f_v(x_v)`` and ``stab(z) = z + epsilon sign(z)``, sign(0) = 1. Bach et al. 2015;
+What a layer with weights does is `propagate`'s; here is the rest. Bach et al. 2015;
 Montavon et al. 2017, 2019; in the form of Zennit (Anders et al. 2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -21,21 +19,25 @@ from onnxplain.graph_rewrites.engine import (
     unbroadcast,
 )
 
-from .bounds import ImageBounds, carried
-from .convolution import unmodified
+from .bounds import ImageBounds
 from .layers import (
     CONVOLUTIONS,
     LINEAR,
-    Layer,
     behind_norm,
     bias_after,
     is_layer,
     is_mergeable,
     layer_of,
 )
-from .masks import above, below
-from .products import POINTWISE, gate_index, is_activation, linear_index, squashed_index
-from .relevance_rules import LinearRule, scaled, stabilised
+from .products import (
+    POINTWISE,
+    gate_index,
+    is_activation,
+    linear_index,
+    squashed_index,
+)
+from .propagate import propagate
+from .relevance_rules import LinearRule
 from .sharing import (
     amplification,
     by_gradient,
@@ -76,6 +78,8 @@ class Propagation:
     activations, lrn, gate, resize, batch_norm, add, bias
         How relevance passes what is no linear layer; the options of these names, and whether
         activations pass relevance on or multiply it by their ``gradient``.
+    parts
+        Nodes within activations that were taken apart; see `is_within_activation`.
     warn
         Told of what had to be guessed.
     amplifications
@@ -93,8 +97,13 @@ class Propagation:
     batch_norm: str = "merge"
     add: str = "norm"
     bias: str = "keep"
+    parts: Container[ir.Node] = ()
     warn: Callable[[str, str], None] = lambda code, message: None
     amplifications: list[tuple[str, ir.Value]] = field(default_factory=list)
+
+    def differentiates(self, node: ir.Node) -> bool:
+        """Return whether arithmetic is (part of) an activation that counts by its gradient."""
+        return self.activations == "gradient" and (node in self.parts or is_activation(node))
 
     def tell_ambiguous(self, node: ir.Node) -> None:
         """Warn that a product's factors share as equals."""
@@ -102,44 +111,6 @@ class Propagation:
             "AMBIGUOUS_GATE",
             f"which factor of {label(node)} is the gate is not clear: each gets half",
         )
-
-
-def propagate(
-    layer: Layer, rule: LinearRule, relevance: ir.Value, image: ImageBounds | None
-) -> ir.Value:
-    """Return the relevance of a layer's input from that of its output."""
-    op = layer.op
-    if not rule.parts:
-        if not layer.keeps_shape:
-            raise UnsupportedNodeError("its output has another shape than its input: no rule pass")
-        return relevance
-    bounds = carried(op, image, layer.x) if image is not None and rule.is_bounded else None
-    kinds = dict.fromkeys(make for part in rule.parts for make, _ in part.copies)
-    made = {make: make(op, layer.x, bounds) for make in kinds}
-    slopes: dict[ir.Value, ir.Value] = {}
-    for part in rule.parts:
-        copies = [
-            (value, modify) for make, modify in part.copies if (value := made[make]) is not None
-        ]
-        z = layer.y if copies == [(layer.x, unmodified)] and part.bias is unmodified else None
-        for index, (value, modify) in enumerate(copies if z is None else ()):
-            bias = part.bias if index == 0 else None
-            step = rule.stabiliser if index == 0 and part.is_positive else 0.0
-            term = layer.forward(value, modify, bias, step)
-            z = term if z is None else op.Add(z, term)
-        assert z is not None
-        quotient = op.Div(relevance, z if part.is_positive else stabilised(op, z, rule.stabiliser))
-        if part.where:
-            side = above if part.where > 0 else below
-            quotient = op.Mul(quotient, side(op, layer.y, 0.0))
-        for value, modify in copies:
-            slope = layer.adjoint(quotient, scaled(part.factor, modify))
-            slopes[value] = op.Add(slopes[value], slope) if value in slopes else slope
-    shares = [op.Mul(value, slope) for value, slope in slopes.items()]
-    total = shares[0]
-    for share in shares[1:]:
-        total = op.Add(total, share)
-    return total
 
 
 def relevance_table(propagation: Propagation) -> RuleTable:
@@ -184,7 +155,7 @@ def relevance_table(propagation: Propagation) -> RuleTable:
         """
         constants = [constant_array(value) is not None for value in node.inputs]
         alone = constants.index(False) if constants.count(False) == 1 else None
-        if alone is not None and how.activations == "gradient":
+        if alone is not None and how.differentiates(node):
             return by_gradient(op, node, relevance)
         layer = None if alone is None else operand(node, alone).producer()
         if layer is not None and bias_after(layer) is node:
@@ -205,7 +176,7 @@ def relevance_table(propagation: Propagation) -> RuleTable:
     def product(op: Builder, node: ir.Node, relevance: ir.Value) -> Contributions:
         """Pass the relevance to the signal: the factor that is no constant and no gate."""
         constants = [constant_array(value) is not None for value in node.inputs]
-        if how.activations == "gradient" and (any(constants) or is_activation(node)):
+        if how.differentiates(node):
             return by_gradient(op, node, relevance)
         if any(constants):
             index = constants.index(False)

@@ -41,7 +41,7 @@ _MOVES = (
     "MaxPool", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 )  # fmt: skip
-_TOGETHER = ("Add", "Concat", "Mul", "Sum")
+_TOGETHER = ("Add", "Concat", "Div", "Mul", "Sum")
 _NOT_NEGATIVE = (
     "Abs", "Exp", "HardSigmoid", "LpPool", "ReduceL1", "ReduceL2", "Relu", "Sigmoid", "Softmax",
     "Softplus", "Sqrt",

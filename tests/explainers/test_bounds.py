@@ -61,6 +61,24 @@ def test_an_image_outside_its_bounds_is_told_where_they_are_used(high, options, 
     assert ("OUTSIDE_BOUNDS" in [notice.code for notice in found.warnings]) is told
 
 
+def test_one_bound_without_the_other_is_refused_where_neither_is_known():
+    for method in ("deep_taylor", "lrp"):
+        with pytest.raises(InvalidArgument, match="together") as refused:
+            load(tiny_cnn()).explain(tensor=np.zeros((3, 32, 32)), method=method, high=1)
+        assert refused.value.violations[0].subject == "low"
+
+
+def test_bounds_that_do_not_reach_the_first_layer_are_told():
+    model = tiny_cnn()
+    model.graph.node[0].input[0] = "bent"
+    model.graph.node.insert(0, make_node("Sin", ["image"], ["bent"]))
+    found = load(model, preprocessing=PREPROCESSING).explain(
+        tensor=np.full((3, 32, 32), 0.5), method="deep_taylor", target=0, start="score"
+    )
+    assert found.provenance.options["input_domain"] == "real"
+    assert "BOUNDS_LOST" in [notice.code for notice in found.warnings]
+
+
 def flipped(x):
     return x[:, ::-1]
 
@@ -117,6 +135,15 @@ BEFORE = {
         same,
         same,
     ),
+    "quantised": (
+        [
+            make_node("QuantizeLinear", ["image", "step", "middle"], ["q"]),
+            make_node("DequantizeLinear", ["q", "step", "middle"], ["h"]),
+        ],
+        {"step": np.float32(0.25), "middle": np.uint8(128)},
+        same,
+        same,
+    ),
     "blocks": ([make_node("SpaceToDepth", ["image"], ["h"], blocksize=2)], {}, blocks, unblocked),
 }
 
@@ -125,7 +152,7 @@ BEFORE = {
 def test_bounds_reach_the_first_layer_through_what_moves_the_image(name):
     nodes, constants, there, back = BEFORE[name]
     random = np.random.default_rng(2)
-    x = random.normal(size=(2, 3, 4, 4))
+    x = np.rint(4 * random.normal(size=(2, 3, 4, 4))) / 4
     low, high = np.array([-3.0, -4.0, -5.0]), np.array([3.0, 4.0, 6.0])
     low, high = (np.broadcast_to(end.reshape(1, 3, 1, 1), (1, 3, 4, 4)) for end in (low, high))
     moved = there(x)

@@ -282,6 +282,11 @@ DENSE = {
          node("Unsqueeze", ["p", "one"], ["q"])],
         [node("MatMul", ["flat", "column"], ["q"])],
     ),
+    "weights of rank 3": (
+        [node("Unsqueeze", ["flat", "one"], ["t"]), node("MatMul", ["t", "wide"], ["p"]),
+         node("Squeeze", ["p", "one"], ["q"])],
+        [node("MatMul", ["flat", "column"], ["q"])],
+    ),
     "a transposed input": (
         [node("Transpose", ["flat"], ["t"]),
          node("Gemm", ["t", "column"], ["q"], transA=1, alpha=2.0)],
@@ -294,7 +299,13 @@ DENSE = {
 @pytest.mark.parametrize("method", ["gradient", "lrp", "deep_lift"])
 def test_products_of_other_forms_are_the_layer_they_stand_for(name, method):
     v = weights(27)
-    own = {"v": v, "column": v[:, None], "one": np.array([1]), "row": weights(1, 5)}
+    own = {
+        "v": v,
+        "column": v[:, None],
+        "wide": v[None, :, None],
+        "one": np.array([1]),
+        "row": weights(1, 5),
+    }
     found = []
     for layers in DENSE[name]:
         ends = [

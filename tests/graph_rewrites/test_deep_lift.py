@@ -181,6 +181,36 @@ def test_joins_of_branches_are_complete(nodes):
     np.testing.assert_allclose(found["residual"], 0, atol=1e-9)
 
 
+def test_reveal_cancel_sees_a_layer_whose_bias_is_an_operator_of_its_own():
+    random = np.random.default_rng(4)
+    weights, bias = random.normal(size=(4, 4)), random.normal(size=4)
+    apart = branches(
+        make_node("Transpose", ["a"], ["last"], perm=[0, 2, 3, 1]),
+        make_node("MatMul", ["last", "w"], ["product"]),
+        make_node("Add", ["product", "bias"], ["z"]),
+        make_node("Relu", ["z"], ["r"]),
+        make_node("Transpose", ["r"], ["y"], perm=[0, 3, 1, 2]),
+        w=weights,
+        bias=bias,
+    )
+    layer = branches(
+        make_node("Conv", ["a", "w", "bias"], ["z"]),
+        make_node("Relu", ["z"], ["y"]),
+        w=weights.T[:, :, None, None],
+        bias=bias,
+    )
+    x, base = random.normal(size=(2, 2, 3, 3, 3))
+    feeds = {"image": x, "target": np.array([1, 4]), "baseline": base}
+    found, expected, plain = (
+        evaluate(rewrite(model, "deep_lift", variant=variant), feeds)["attribution"]
+        for model, variant in (
+            (apart, "reveal_cancel"), (layer, "reveal_cancel"), (layer, "rescale"),
+        )
+    )  # fmt: skip
+    assert relative_error(found, expected) < 1e-9
+    assert relative_error(plain, expected) > 1e-3
+
+
 def test_a_baseline_equal_to_the_image_leaves_nothing_to_share():
     path, data = FIRST["vgg_like"]
     for variant in ("rescale", "reveal_cancel"):

@@ -255,6 +255,39 @@ def test_deep_taylor_takes_the_domain_that_is_known(known, domain):
     assert found.provenance.options["input_domain"] == domain
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("excitation_backprop", {"contrastive": True, "target": 1}),
+        ("lrp", {"start": "one", "target": {0: 1.0, 1: -1.0}, "composite": "epsilon"}),
+    ],
+)
+def test_a_sum_of_nothing_is_not_missed(method, options):
+    found = load(without_biases(tiny_cnn(size=12))).explain(
+        tensor=PICTURES[0], method=method, **options
+    )
+    assert np.abs(found.attribution).max() > 1e-6
+    assert "LARGE_RESIDUAL" not in [notice.code for notice in found.warnings]
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "words"),
+    [
+        (0.0, {"composite": "epsilon"}, "the method distributes"),
+        (1.0, {"start": "positive_score"}, "start=score"),
+    ],
+)
+def test_an_empty_map_says_why_it_is(image, options, words):
+    model = tiny_cnn(size=12)
+    for tensor in model.graph.initializer:
+        if tensor.name == "logits.bias":
+            tensor.CopyFrom(from_array(np.full(5, -9, np.float32), tensor.name))
+    x = np.full((3, 12, 12), image, np.float32)
+    found = load(model).explain(tensor=x, method="lrp", target=1, **options)
+    (notice,) = [notice for notice in found.warnings if notice.code == "NO_EVIDENCE"]
+    assert words in notice.message
+
+
 def test_deep_taylor_refuses_a_weighing_of_classes():
     with pytest.raises(InvalidArgument) as refused:
         rewrite(tiny_cnn(), "deep_taylor", target_kind="weights")

@@ -195,6 +195,23 @@ ACTIVATIONS = {
         ],
         {"three": number(3), "six": number(6), "zero": number(0)},
     ),
+    "gelu before a layer": (
+        [make_node("Gelu", ["a"], ["g"]), make_node("Conv", ["g", "mix"], ["y"])],
+        [
+            make_node("Mul", ["a", "inverse"], ["z"]),
+            make_node("Erf", ["z"], ["erf"]),
+            make_node("Add", ["erf", "one"], ["share"]),
+            make_node("Mul", ["a", "share"], ["twice"]),
+            make_node("Mul", ["half", "twice"], ["g"]),
+            make_node("Conv", ["g", "mix"], ["y"]),
+        ],
+        {
+            "inverse": number(math.sqrt(0.5)),
+            "one": number(1),
+            "half": number(0.5),
+            "mix": np.random.default_rng(6).normal(size=(4, 4, 1, 1)),
+        },
+    ),
     "gelu": (
         [make_node("Gelu", ["a"], ["y"])],
         [
@@ -221,6 +238,48 @@ def test_an_activation_taken_apart_is_the_activation(name, method, options):
     )
     assert relative_error(found["attribution"], expected["attribution"]) < 1e-6
     assert codes == []
+
+
+@pytest.mark.parametrize("method", ["lrp", "deep_taylor", "excitation_backprop"])
+@pytest.mark.parametrize("op_type", ["Mul", "Div"])
+def test_a_factor_that_is_no_activations_takes_nothing(op_type, method):
+    pool = make_node("MaxPool", ["s"], ["y"], kernel_shape=[1, 1])
+    plain = branches(make_node("Relu", ["a"], ["s"]), pool)
+    scaled = branches(
+        make_node("Relu", ["a"], ["r"]), make_node(op_type, ["r", "k"], ["s"]), pool, k=number(10)
+    )
+    expected, found = (
+        explained(model, method, start="one")[0]["attribution"] for model in (plain, scaled)
+    )
+    assert relative_error(found, expected) < 1e-5
+
+
+def test_a_bias_of_any_rank_is_no_sum_of_signed_values():
+    model = branches(
+        make_node("Transpose", ["a"], ["last"], perm=[0, 2, 3, 1]),
+        make_node("MatMul", ["last", "w"], ["product"]),
+        make_node("Add", ["product", "bias"], ["z"]),
+        make_node("Relu", ["z"], ["r"]),
+        make_node("Transpose", ["r"], ["y"], perm=[0, 3, 1, 2]),
+        w=np.random.default_rng(5).normal(size=(4, 4)),
+        bias=np.ones(4),
+    )
+    assert explained(model, "deep_taylor")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "unused"),
+    [
+        ({"composite": "alpha1_beta0", "epsilon": 0.5}, ["epsilon"]),
+        ({"alpha": 3.0, "beta": 2.0}, ["alpha"]),
+        ({"alpha": 3.0, "beta": 2.0, "rules": "Gemm:alpha_beta"}, []),
+        ({"composite": "epsilon", "epsilon": 0.5}, []),
+    ],
+)
+def test_numbers_of_rules_that_no_layer_has_are_told(options, unused):
+    notices = provenance_of(rewrite(tiny_cnn(), "lrp", **options))["warnings"]
+    assert [code for code, _ in notices] == ["OPTION_UNUSED"] * len(unused)
+    assert all(text.startswith(name) for (_, text), name in zip(notices, unused, strict=True))
 
 
 def test_sums_by_their_positive_terms_keep_the_sign():
